@@ -1,0 +1,217 @@
+"""The command line: one picture in, one out; or a stream and its figures.
+
+    python -m client ws://localhost:8000/ws --image a.jpg --output mask --out mask.png
+    python -m client ws://localhost:8000/ws --sample --fps 30 --count 300
+    python -m client ws://localhost:8000/ws --video clip.mp4 --viz overlay_opacity=0.4
+
+Exit codes: 0 done, 1 the server refused a frame or a setting, 2 a wrong
+argument or an input that cannot be read, 3 no connection, or one that ended,
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from client.connect import connect
+from client.figures import Figures
+from client.outcomes import Closed, NoReply, NoResult, Refused, StreamError, Unreachable
+from client.sources import Source, Unreadable, encode_jpeg, open_source
+from client.stream import Stream
+from ingress.explain import nearest
+
+_LIVE_S = 0.5
+_REFUSED, _USAGE, _NO_CONNECTION, _INTERRUPTED = 1, 2, 3, 130
+
+_EXIT_CODES: Mapping[type[Exception], int] = {
+    NoResult: _REFUSED,
+    Refused: _REFUSED,
+    Unreadable: _USAGE,
+    OSError: _USAGE,
+    Unreachable: _NO_CONNECTION,
+    Closed: _NO_CONNECTION,
+    NoReply: _NO_CONNECTION,
+}
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The arguments, checked; argparse leaves with code 2 on a wrong one."""
+    parser = argparse.ArgumentParser(
+        "python -m client",
+        description="Segment a picture or a stream of them.",
+        epilog="Exit codes: 0 done, 1 refused by the server, 2 wrong argument or unreadable "
+        "input, 3 no connection, 130 interrupted.",
+    )
+    parser.add_argument("url", help="the server's endpoint, ws://host:port/ws")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--image", type=Path, metavar="FILE", help="one JPEG, PNG or WebP picture")
+    source.add_argument("--video", metavar="FILE|INDEX", help="a video file, or a camera's index")
+    source.add_argument("--sample", action="store_true", help="the built-in moving clip")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="with --image: write the payload")
+    parser.add_argument("--mode", help="what to segment; the server's default if not given")
+    parser.add_argument("--output", choices=("mask", "overlay", "alpha", "none"), default="mask")
+    parser.add_argument(
+        "--viz",
+        action="append",
+        default=[],
+        type=_setting,
+        metavar="KEY=VALUE",
+        help="a setting of the view, such as overlay_opacity=0.4; may be repeated",
+    )
+    parser.add_argument("--fps", type=_positive, default=30.0, help="frames offered per second")
+    parser.add_argument("--count", type=_count, metavar="N", help="stop after so many frames")
+    parser.add_argument("--show-stats", action="store_true", help="print the server's statistics")
+    arguments = parser.parse_args(argv)
+    if arguments.out and not arguments.image:
+        parser.error("--out needs --image")
+    return arguments
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    """``KEY=VALUE``; VALUE is JSON where it reads as such, else a string."""
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise argparse.ArgumentTypeError("expected KEY=VALUE, such as overlay_opacity=0.4")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1000:
+        raise argparse.ArgumentTypeError("expected a number above 0, at most 1000")
+    return value
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError("expected a whole number, 1 or more")
+    return int(text)
+
+
+async def run(arguments: argparse.Namespace) -> None:
+    """Connect, set what is to be seen, then do the one picture or the stream."""
+    image = await asyncio.to_thread(arguments.image.read_bytes) if arguments.image else None
+    async with connect(arguments.url, client="segstream-python cli") as stream:
+        await _prepare(stream, arguments)
+        if image is not None:
+            await _one_picture(stream, image, arguments.out)
+        else:
+            await _many_pictures(stream, arguments)
+        if arguments.show_stats:
+            stats = await stream.get_stats()
+            print(json.dumps(stats.model_dump(exclude={"type", "reply_to"}), indent=2))
+
+
+async def _prepare(stream: Stream, arguments: argparse.Namespace) -> None:
+    if arguments.mode and arguments.mode != stream.mode:
+        known = [mode.name for mode in stream.welcome.modes]
+        if arguments.mode not in known:
+            hint = nearest(arguments.mode, known) or f"; known are {', '.join(known)}"
+            raise Unreadable(f"--mode: the server has no such mode{hint}")
+        await stream.change_mode(arguments.mode)
+    await stream.update_viz({"output": arguments.output, **dict(arguments.viz)})
+
+
+async def _one_picture(stream: Stream, image: bytes, out: Path | None) -> None:
+    result = await stream.segment(image)
+    if out:
+        await asyncio.to_thread(out.write_bytes, result.payload)
+    meta = result.meta
+    found = ", ".join(f"{c.label} {c.share:.1%}" for c in meta.classes) or "nothing"
+    took = sum(meta.stages_ms.values())
+    print(f"{meta.mode}: {found}; {meta.width}x{meta.height} {meta.media_type}, {took:.1f} ms")
+
+
+async def _many_pictures(stream: Stream, arguments: argparse.Namespace) -> None:
+    """Send at the rate asked for, at most what the server keeps up with; count what comes."""
+    source, close = open_source(arguments.video)
+    figures = Figures(time.monotonic())
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            reading = tasks.create_task(_read(stream, figures))
+            showing = tasks.create_task(_show(figures))
+            await _send(stream, source, figures, arguments.fps, arguments.count)
+            await stream.settled()
+            reading.cancel()
+            showing.cancel()
+    finally:
+        close()
+        print(f"{_CLEAR}{figures.summary(time.monotonic())}")
+
+
+async def _send(
+    stream: Stream, source: Source, figures: Figures, fps: float, count: int | None
+) -> None:
+    started = time.monotonic()
+    while count is None or figures.sent < count:
+        due = started + figures.sent / fps
+        now = time.monotonic()
+        await asyncio.sleep(max(0.0, due - now))
+        if due < now - 1 / fps:  # the server is slower: do not catch up in a burst
+            started = now - figures.sent / fps
+        image = await asyncio.to_thread(_encoded, source, time.monotonic() - started)
+        if image is None:
+            return
+        await stream.send(image)
+        figures.on_sent(time.monotonic())
+
+
+def _encoded(source: Source, seconds: float) -> bytes | None:
+    picture = source.at(seconds)
+    return None if picture is None else encode_jpeg(picture)
+
+
+async def _read(stream: Stream, figures: Figures) -> None:
+    async for outcome in stream:
+        figures.on_outcome(outcome, time.monotonic())
+
+
+_CLEAR = "\r\033[K" if sys.stdout.isatty() else ""
+
+
+async def _show(figures: Figures) -> None:
+    """The live line, in place; nothing where the output is no terminal."""
+    while _CLEAR:
+        await asyncio.sleep(_LIVE_S)
+        print(f"{_CLEAR}{figures.line(time.monotonic())}", end="", flush=True)
+
+
+def _first_of(error: BaseException) -> BaseException:
+    """The error inside a task group's."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def main(argv: Sequence[str]) -> int:
+    """The exit code."""
+    arguments = parse(argv)
+    try:
+        asyncio.run(run(arguments))
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except (StreamError, Unreadable, OSError, BaseExceptionGroup) as raised:
+        error = _first_of(raised)
+        codes = [code for kind, code in _EXIT_CODES.items() if isinstance(error, kind)]
+        if not codes:
+            raise
+        print(f"{_CLEAR}client: {error}", file=sys.stderr)
+        return codes[0]
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

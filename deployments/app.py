@@ -1,0 +1,77 @@
+"""The application: ``import_path: deployments.app:build`` in configs/serve.yaml.
+
+Config flows one way: yaml, ``AppArgs``, constructor arguments. GPUs are asked
+for here, in code, because ``auto`` depends on the cluster; a ``deployments:``
+section in the yaml would override it.
+
+No ``from __future__ import annotations`` here: Serve reads the annotation of
+``build`` itself, to check ``args``, and does not resolve strings.
+"""
+
+from typing import Any
+
+import ray
+from ray import serve
+from ray.serve import Application
+
+from deployments.args import AppArgs, ModelReplicas, PoolArgs
+from deployments.ingress import Ingress
+from deployments.resources import gpus_per_replica
+from deployments.segmenter import Segmenter
+from deployments.stats import StatsAnalyst
+from models.headers import ImageLimits
+
+
+def build(args: AppArgs) -> Application:
+    """The application that ``args`` describe.
+
+    Raises:
+        NoGpu: a deployment is to run on CUDA and the cluster has no GPU.
+    """
+    gpus = float(ray.cluster_resources().get("GPU", 0))
+    pools: dict[str, Application] = {}
+    for pool in args.pools:
+        bound = _segmenter(pool, args, gpus)
+        pools.update(dict.fromkeys(pool.modes, bound))
+    stats = serve.deployment(
+        name="stats", num_replicas=args.stats.replicas, **_resources(args.stats, args, gpus)
+    )(StatsAnalyst).bind(args.stats.device)
+    # A socket is an ongoing request for as long as it lives; the app's own limit must come
+    # first, because at Serve's a handshake hangs without a word.
+    ingress = serve.deployment(
+        name="ingress",
+        num_replicas=args.ingress.replicas,
+        max_ongoing_requests=2 * args.ingress.admission.max_sessions,
+        ray_actor_options={"num_cpus": args.ingress.cpus_per_replica},
+    )(Ingress)
+    return ingress.bind(args.ingress_settings(), pools, stats)
+
+
+def _segmenter(pool: PoolArgs, args: AppArgs, gpus: float) -> Application:
+    limits, batching = args.ingress.limits, args.ingress.batching
+    segmenter = serve.deployment(
+        name=f"segmenter-{pool.name}",
+        num_replicas=pool.replicas,
+        # Each ingress replica keeps at most max_calls in flight per mode.
+        max_ongoing_requests=batching.max_calls * len(pool.modes) * args.ingress.replicas,
+        **_resources(pool, args, gpus),
+    )(Segmenter)
+    return segmenter.bind(
+        pool.modes,
+        args.default_mode if args.default_mode in pool.modes else pool.modes[0],
+        pool.device,
+        pool.runtime,
+        pool.threads,
+        ImageLimits(max_pixels=limits.max_frame_pixels, max_bytes=limits.max_frame_bytes),
+    )
+
+
+def _resources(deployment: ModelReplicas, args: AppArgs, gpus: float) -> dict[str, Any]:
+    sharers = [d for d in (*args.pools, args.stats) if d.device != "cpu"]
+    share = gpus_per_replica(
+        deployment.device,
+        deployment.gpus_per_replica,
+        gpus,
+        sum(sharer.replicas for sharer in sharers),
+    )
+    return {"ray_actor_options": {"num_cpus": deployment.cpus_per_replica, "num_gpus": share}}

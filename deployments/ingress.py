@@ -1,0 +1,136 @@
+"""The ingress deployment: routes to sessions, handles to the dispatchers.
+
+The WebSocket route only bridges: it chooses the dialect, checks the origin and
+hands the socket to a ``Session``, which owns everything from accept to the end.
+A picture sent over HTTP is analyzed in the same batches as the streams.
+
+No ``from __future__ import annotations`` here: Serve ships the routes by value, and
+FastAPI cannot resolve their annotations as strings in the replica.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request, WebSocket
+from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.staticfiles import StaticFiles
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from ray import serve
+from ray.exceptions import RayError
+from ray.serve.handle import DeploymentHandle
+
+from deployments.census import ReplicaCensus
+from deployments.picture import OPENAPI, PictureRefused, answer, read_body, read_query
+from deployments.pools import Pools, StatsPool
+from deployments.serving import adopt_serve_logging
+from ingress.admission import origin_allowed
+from ingress.dispatcher import ModeFailed
+from ingress.metrics import Metrics
+from ingress.protocol import SUBPROTOCOL, Dialect, ModeInfo
+from ingress.service import Service
+from ingress.session import Session
+from ingress.settings import IngressSettings
+from ingress.single import SingleFrame
+from ingress.transport import StarletteTransport
+from models.catalog import MODES
+
+WEB = Path(__file__).parent.parent / "web"
+_HEALTH_S = 2.0
+
+api = FastAPI(
+    title="SegStream",
+    description="Segmentation of live video. Streams go to the WebSocket `/ws`; see the protocol.",
+    docs_url=None,  # its page loads scripts from an outside host
+    redoc_url=None,
+)
+api.mount("/web", StaticFiles(directory=WEB), name="web")
+
+
+def mode_info(name: str) -> ModeInfo:
+    """One row of the catalogue as clients see it."""
+    spec = MODES[name]
+    return ModeInfo(
+        name=spec.name,
+        title=spec.title,
+        labels=spec.labels,
+        palette=spec.palette,
+        input_size=spec.input_size,
+    )
+
+
+@serve.ingress(api)
+class Ingress:
+    """One replica: its sessions, its dispatchers, its metrics."""
+
+    def __init__(
+        self,
+        settings: IngressSettings,
+        pools: Mapping[str, DeploymentHandle[Any]],
+        stats: DeploymentHandle[Any],
+    ) -> None:
+        """``pools`` maps each mode to the handle of the pool that hosts it."""
+        adopt_serve_logging()
+        timeout_s = settings.batching.call_timeout_s
+        self._service = Service(
+            settings=settings,
+            modes={name: mode_info(name) for name in MODES if name in pools},
+            analyzer=Pools(pools),
+            analyst=StatsPool(stats, timeout_s),
+            census=ReplicaCensus(serve.get_replica_context().app_name),
+            metrics=Metrics(pools),
+        )
+
+    @api.websocket("/ws")
+    async def stream(self, websocket: WebSocket) -> None:
+        """The one WebSocket endpoint; see docs/protocol.md."""
+        allowed = self._service.settings.admission.allowed_origins
+        if not origin_allowed(websocket.headers.get("origin"), allowed):
+            self._service.metrics.handshakes_rejected.labels("origin").inc()
+            await websocket.close()  # before accept: HTTP 403
+            return
+        offered = websocket.scope["subprotocols"]
+        dialect = Dialect.V1 if SUBPROTOCOL in offered else Dialect.PLAIN
+        transport = StarletteTransport(websocket, infrastructure_errors=(RayError,))
+        await Session(self._service, transport, dialect).run()
+
+    @api.get("/", include_in_schema=False)
+    async def page(self) -> FileResponse:
+        """The studio page."""
+        return FileResponse(WEB / "index.html")
+
+    @api.get("/health")
+    async def health(self) -> JSONResponse:
+        """Whether frames of the default mode can be answered now: 200, else 503."""
+        try:
+            async with asyncio.timeout(_HEALTH_S):
+                await self._service.analyzer.prepare(self._service.settings.default_mode)
+        except (ModeFailed, TimeoutError):
+            why = "the default mode does not answer"
+            return JSONResponse({"status": "unavailable", "why": why}, status_code=503)
+        return JSONResponse({"status": "ok", "sessions": len(self._service.sessions)})
+
+    @api.get("/api/modes")
+    async def modes(self) -> list[ModeInfo]:
+        """The modes, with their labels, palettes and input sizes."""
+        return list(self._service.modes.values())
+
+    @api.post("/api/segment", openapi_extra=OPENAPI, response_class=Response)
+    async def segment(self, request: Request) -> Response:
+        """One picture in, one mask, overlay or matte out; the payloads are those of the stream."""
+        service = self._service
+        try:
+            mode, frame_view = read_query(request.query_params, service)
+            image = await read_body(request, service.settings.limits.max_frame_bytes)
+            shot = SingleFrame(image, frame_view, mode)
+            return answer(await shot.flight(service), service)
+        except PictureRefused as refusal:
+            return refusal.response()
+
+    @api.get("/metrics", include_in_schema=False)
+    async def metrics(self) -> Response:
+        """The metrics of this replica, for Prometheus."""
+        return Response(
+            generate_latest(self._service.metrics.registry), media_type=CONTENT_TYPE_LATEST
+        )

@@ -1,0 +1,145 @@
+"""``POST /api/segment``: what its query may say, how it answers, how it refuses.
+
+The query takes ``mode`` and every setting of ``update_viz`` (lists with
+commas); the body is the picture, whatever its declared media type. A refusal
+has a status and the error codes of the stream.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import JSONResponse, Response
+from pydantic import ValidationError
+from starlette.requests import ClientDisconnect
+
+from ingress.dialects import background_free
+from ingress.dispatcher import Flight
+from ingress.explain import explain, nearest
+from ingress.protocol import ErrorCode
+from ingress.service import Service
+from models.frame import FrameFailure, FrameResult
+from models.view import UnknownClass, View
+
+_MEDIA_TYPES = ("image/jpeg", "image/png", "image/webp")
+_CLIENT_CLOSED = 499  # nginx's status for a client that left; nobody reads it
+
+Parameter = dict[str, Any]
+
+
+class PictureRefused(Exception):
+    """Why a picture got no mask; the words are for the client."""
+
+    def __init__(self, status: int, code: ErrorCode, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+    def response(self) -> JSONResponse:
+        error = {"code": self.code, "message": str(self)}
+        return JSONResponse({"error": error}, status_code=self.status)
+
+
+def read_query(query: Mapping[str, str], service: Service) -> tuple[str, View]:
+    """The mode and the view that the query asks for; raises PictureRefused."""
+    settings: dict[str, Any] = dict(query)
+    mode = settings.pop("mode", service.settings.default_mode)
+    if mode not in service.modes:
+        hint = nearest(mode, service.modes) or f"; known are {', '.join(service.modes)}"
+        raise PictureRefused(404, ErrorCode.INVALID_MODE, f"mode: no such mode{hint}")
+    if "class_filter" in settings:
+        settings["class_filter"] = settings["class_filter"].split(",")
+    settings.setdefault("output", "mask")
+    try:
+        view = View.model_validate_strings(settings)
+        view.check_classes(len(service.modes[mode].labels))
+    except ValidationError as error:
+        raise PictureRefused(422, ErrorCode.VIZ_UPDATE_FAILED, explain(error, View)) from None
+    except UnknownClass as error:
+        raise PictureRefused(422, ErrorCode.VIZ_UPDATE_FAILED, str(error)) from None
+    return mode, view
+
+
+async def read_body(request: Request, max_bytes: int) -> bytes:
+    """The body, read no further than ``max_bytes``; raises PictureRefused."""
+    too_big = PictureRefused(
+        413,
+        ErrorCode.FRAME_REJECTED,
+        f"the picture is too big; at most {max_bytes} bytes are taken",
+    )
+    if int(request.headers.get("content-length", 0)) > max_bytes:
+        raise too_big
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > max_bytes:
+                raise too_big
+    except ClientDisconnect:
+        raise PictureRefused(_CLIENT_CLOSED, ErrorCode.BAD_MESSAGE, "the client left") from None
+    if not body:
+        raise PictureRefused(
+            400, ErrorCode.FRAME_REJECTED, "no picture; send a JPEG, PNG or WebP as the body"
+        )
+    return bytes(body)
+
+
+def answer(flight: Flight, service: Service) -> Response:
+    """The response for a flight that landed; raises PictureRefused where it got no result."""
+    match flight.outcome:
+        case FrameResult() as result:
+            return _result(result, flight, service)
+        case FrameFailure("FRAME_REJECTED", message):
+            raise PictureRefused(422, ErrorCode.FRAME_REJECTED, message)
+        case _:
+            why = "the model gave no answer; try again"
+            raise PictureRefused(503, ErrorCode.INFERENCE_FAILED, why)
+
+
+def _result(result: FrameResult, flight: Flight, service: Service) -> Response:
+    mode = service.modes[flight.mode]
+    meta = {
+        "mode": mode.name,
+        "width": result.width,
+        "height": result.height,
+        "stages_ms": {"queue": flight.queue_ms, **result.stages_ms},
+        "classes": [found.model_dump() for found in background_free(result, mode)],
+    }
+    if not result.payload:
+        return JSONResponse(meta)
+    headers = {"x-segstream-meta": json.dumps(meta)}
+    return Response(result.payload, media_type=result.media_type, headers=headers)
+
+
+def _parameters() -> list[Parameter]:
+    """The query parameters in OpenAPI's words, from the schema of ``View``."""
+    schemas: Mapping[str, Any] = View.model_json_schema()["properties"]
+    settings: list[Parameter] = [
+        {"name": name, "in": "query", "schema": {**schema, "default": "mask"}}
+        if name == "output"
+        else {"name": name, "in": "query", "schema": schema, "style": "form", "explode": False}
+        for name, schema in schemas.items()
+    ]
+    mode = {"name": "mode", "in": "query", "schema": {"type": "string"}}
+    return [mode, *settings]
+
+
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_ERROR = {
+    "description": "Refused: what was wrong, what is allowed.",
+    "content": {"application/json": {"schema": {"type": "object"}}},
+}
+OPENAPI: dict[str, Any] = {
+    "parameters": _parameters(),
+    "requestBody": {"required": True, "content": dict.fromkeys(_MEDIA_TYPES, _BINARY)},
+    "responses": {
+        "200": {
+            "description": "The mask, overlay or matte; with output=none, its metadata alone.",
+            "content": dict.fromkeys(_MEDIA_TYPES, _BINARY),
+        },
+        **{str(status): _ERROR for status in (400, 404, 413, 422, 503)},
+    },
+}

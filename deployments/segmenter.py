@@ -1,0 +1,81 @@
+"""The segmenter: a replica that hosts one or more modes and answers batches.
+
+A mode is loaded once per replica, the first at start and the others on first
+use, in a thread, so that the event loop goes on taking calls of the modes that
+are there. Calls overlap: decode, inference, render and encode of several
+batches run side by side in the pipelines' threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Sequence
+from typing import Literal
+
+from deployments.serving import adopt_serve_logging
+from models.catalog import MODES
+from models.frame import FrameOutcome, FrameRequest
+from models.headers import ImageLimits
+from models.pipeline import Pipeline
+from models.runtime import open_runtime
+
+log = logging.getLogger("segstream.segmenter")
+
+
+class Segmenter:
+    """One replica of a pool."""
+
+    def __init__(
+        self,
+        modes: Sequence[str],
+        first: str,
+        device: Literal["auto", "cuda", "cpu"],
+        runtime: Literal["auto", "torch", "openvino"],
+        threads: int | None,
+        limits: ImageLimits,
+    ) -> None:
+        adopt_serve_logging()
+        self._modes = tuple(modes)
+        self._device = device
+        self._runtime = runtime
+        self._threads = threads or len(os.sched_getaffinity(0))
+        self._limits = limits
+        self._ready = {first: self._load(first)}
+        self._loading: dict[str, asyncio.Task[Pipeline]] = {}
+
+    async def segment(self, mode: str, frames: Sequence[FrameRequest]) -> list[FrameOutcome]:
+        """One outcome per frame, in order; a bad frame is a failure of its own."""
+        pipeline = await self._pipeline(mode)
+        return await asyncio.wrap_future(pipeline.submit(frames))
+
+    async def prepare(self, mode: str) -> None:
+        """Return once ``mode`` is loaded and warm here."""
+        await self._pipeline(mode)
+
+    async def _pipeline(self, mode: str) -> Pipeline:
+        """The pipeline of ``mode``, loaded by the first who asks; a failed load may be retried."""
+        if mode in self._ready:
+            return self._ready[mode]
+        if mode not in self._loading:
+            self._loading[mode] = asyncio.create_task(self._load_aside(mode))
+        # One caller that gives up must not end the load for the others.
+        return await asyncio.shield(self._loading[mode])
+
+    async def _load_aside(self, mode: str) -> Pipeline:
+        try:
+            self._ready[mode] = await asyncio.to_thread(self._load, mode)
+        finally:
+            del self._loading[mode]
+        return self._ready[mode]
+
+    def _load(self, mode: str) -> Pipeline:
+        if mode not in self._modes:
+            raise ValueError(f"this pool does not host {mode}; it hosts {', '.join(self._modes)}")
+        spec = MODES[mode]
+        runtime = open_runtime(spec, self._device, self._runtime, self._threads)
+        log.info("mode %s is ready: %s on %s", mode, runtime.name, runtime.device)
+        # Twice the cores: while one frame is in the network another decodes or encodes. Each
+        # mode has workers of its own, so a slow one never holds up a fast one.
+        return Pipeline(spec, runtime, self._limits, 2 * self._threads)

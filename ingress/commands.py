@@ -1,0 +1,167 @@
+"""What a client can ask beside sending frames: mode, view, statistics.
+
+A command never holds up the reader: those that must wait for a deployment run
+as tasks of the session, a bounded number of them at once. Each gets exactly
+one reply, which carries its id. The newest ``change_mode`` wins; one that it
+overtakes is told so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from pydantic import ValidationError
+
+from ingress.dispatcher import ModeFailed
+from ingress.explain import explain, nearest
+from ingress.figures import Figures
+from ingress.outbox import Outbox
+from ingress.protocol import (
+    ChangeMode,
+    Error,
+    ErrorCode,
+    GetStats,
+    ModeChanged,
+    RequestId,
+    ServerMessage,
+    Stats,
+    SubscribeStats,
+    UpdateViz,
+    VizUpdated,
+    encode_text,
+)
+from ingress.service import Service, StatsFailed
+from ingress.stream import Stream
+from models.view import UnknownClass, View
+
+Command = ChangeMode | UpdateViz | GetStats | SubscribeStats
+
+
+class Commands:
+    """The commands of one session."""
+
+    def __init__(
+        self,
+        service: Service,
+        stream: Stream,
+        figures: Figures,
+        outbox: Outbox,
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        self._service = service
+        self._stream = stream
+        self._figures = figures
+        self._outbox = outbox
+        self._tasks = tasks
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._mode_change = 0
+        self._subscription: asyncio.Task[None] | None = None
+
+    def handle(self, command: Command) -> None:
+        """Carry out ``command``, now or in a task; replies go to the outbox."""
+        match command:
+            case UpdateViz():
+                self._update_viz(command)
+            case SubscribeStats():
+                self._subscribe(command)
+            case ChangeMode() if command.model_mode not in self._service.modes:
+                self._refuse(command.id, ErrorCode.INVALID_MODE, self._unknown(command.model_mode))
+            case ChangeMode() | GetStats():
+                self._start(command)
+
+    def _start(self, command: ChangeMode | GetStats) -> None:
+        limit = self._service.settings.limits.max_commands
+        if len(self._under_way) >= limit:
+            why = f"{limit} commands are under way; wait for a reply before the next"
+            self._refuse(command.id, ErrorCode.RATE_LIMITED, why)
+            return
+        if isinstance(command, ChangeMode):
+            self._mode_change += 1
+            work = self._change_mode(command, self._mode_change)
+        else:
+            work = self._send_stats(command.id)
+        task = self._tasks.create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    async def _change_mode(self, command: ChangeMode, turn: int) -> None:
+        mode = command.model_mode
+        timeout_s = self._service.settings.batching.prepare_timeout_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._service.analyzer.prepare(mode)
+        except ModeFailed as error:
+            self._refuse(command.id, ErrorCode.MODE_CHANGE_FAILED, str(error))
+            return
+        except TimeoutError:
+            why = f"{mode} was not ready within {timeout_s:g} s; {self._stream.mode} goes on"
+            self._refuse(command.id, ErrorCode.MODE_CHANGE_FAILED, why)
+            return
+        if turn != self._mode_change:
+            why = f"a newer change_mode took the place of this one to {mode}"
+            self._refuse(command.id, ErrorCode.MODE_CHANGE_FAILED, why)
+            return
+        self._stream.switch(mode)
+        labels = self._service.modes[mode].labels
+        self._reply(ModeChanged(reply_to=command.id, model_mode=mode, class_labels=labels))
+
+    def _update_viz(self, command: UpdateViz) -> None:
+        class_count = len(self._service.modes[self._stream.mode].labels)
+        try:
+            self._stream.view = self._stream.view.updated(command.settings, class_count)
+        except ValidationError as error:
+            self._refuse(command.id, ErrorCode.VIZ_UPDATE_FAILED, explain(error, View))
+        except UnknownClass as error:
+            self._refuse(command.id, ErrorCode.VIZ_UPDATE_FAILED, str(error))
+        else:
+            settings = self._stream.view.model_dump(mode="json")
+            self._reply(VizUpdated(reply_to=command.id, settings=settings))
+
+    async def _send_stats(self, reply_to: RequestId | None) -> None:
+        masks = list(self._stream.masks)
+        try:
+            scene = await self._service.analyst.scene(self._stream.mode, masks)
+        except StatsFailed as error:
+            self._refuse(reply_to, ErrorCode.STATS_FAILED, str(error))
+            return
+        now = asyncio.get_running_loop().time()
+        mean, least, greatest = self._figures.inference_ms()
+        self._reply(
+            Stats(
+                reply_to=reply_to,
+                avg_inference_ms=mean,
+                min_inference_ms=least,
+                max_inference_ms=greatest,
+                avg_fps=self._figures.fps(now),
+                session={"mode": self._stream.mode, **self._figures.summary(now)},
+                scene=dict(scene),
+                server=await self._service.load(),
+            )
+        )
+
+    def _subscribe(self, command: SubscribeStats) -> None:
+        if self._subscription is not None:
+            self._subscription.cancel()
+            self._subscription = None
+        if command.interval_s > 0:
+            interval_s = max(float(command.interval_s), MIN_INTERVAL_S)
+            self._subscription = self._tasks.create_task(self._send_stats_every(interval_s))
+
+    async def _send_stats_every(self, interval_s: float) -> None:
+        while True:
+            await self._send_stats(None)
+            await asyncio.sleep(interval_s)
+
+    def _unknown(self, mode: str) -> str:
+        known = self._service.modes
+        hint = nearest(mode, known) or f"; known are {', '.join(known)}"
+        return f"model_mode: no such mode{hint}"
+
+    def _refuse(self, reply_to: RequestId | None, code: ErrorCode, why: str) -> None:
+        self._reply(Error(reply_to=reply_to, code=code, message=why))
+
+    def _reply(self, message: ServerMessage) -> None:
+        self._outbox.put_control(encode_text(message))
+
+
+MIN_INTERVAL_S = 0.2

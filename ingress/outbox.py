@@ -1,0 +1,89 @@
+"""What waits to be sent on one connection: three lanes, all bounded.
+
+Control messages (replies, errors, pings) go first and are never dropped: a
+peer that lets them pile up past the bound is not reading, and ``on_full`` ends
+its connection. Notices of dropped frames are gathered while the writer is
+busy and leave as one message per cause. Results are bounded by the session's
+credit, so their lane needs no bound of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from ingress.protocol import DropCause, Dropped, encode_text
+
+_MAX_DROPS = 4096
+
+
+def size_of(message: str | bytes) -> int:
+    """Bytes of a message on the wire; ASCII text, which nearly all is, is not encoded to count."""
+    if isinstance(message, str) and not message.isascii():
+        return len(message.encode())
+    return len(message)
+
+
+class Outbox:
+    """Messages in the order in which the one writer sends them."""
+
+    def __init__(self, max_messages: int, max_bytes: int, on_full: Callable[[], None]) -> None:
+        self._max_messages = max_messages
+        self._max_bytes = max_bytes
+        self._on_full = on_full
+        self._control: deque[str] = deque()
+        self._control_bytes = 0
+        self._drops: dict[DropCause, list[int]] = {}
+        self._results: deque[str | bytes] = deque()
+        self._results_bytes = 0
+        self._filled = asyncio.Event()
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes that wait, notices of drops not counted."""
+        return self._control_bytes + self._results_bytes
+
+    def put_control(self, message: str) -> None:
+        """Append to the control lane; at its bound the message is let go and ``on_full`` called."""
+        if (
+            len(self._control) >= self._max_messages
+            or self._control_bytes + size_of(message) > self._max_bytes
+        ):
+            self._on_full()
+            return
+        self._control.append(message)
+        self._control_bytes += size_of(message)
+        self._filled.set()
+
+    def put_dropped(self, seq: int, cause: DropCause) -> None:
+        """Note that the frame ``seq`` gets no result; at the bound ``on_full`` is called."""
+        notices = self._drops.setdefault(cause, [])
+        if len(notices) >= _MAX_DROPS:
+            self._on_full()
+            return
+        notices.append(seq)
+        self._filled.set()
+
+    def put_result(self, message: str | bytes) -> None:
+        """Append to the lane of results."""
+        self._results.append(message)
+        self._results_bytes += size_of(message)
+        self._filled.set()
+
+    async def take(self) -> tuple[str | bytes, bool]:
+        """The next message and whether it is from the lane of results; waits for one."""
+        while True:
+            if self._control:
+                text = self._control.popleft()
+                self._control_bytes -= size_of(text)
+                return text, False
+            if self._drops:
+                cause, frames = self._drops.popitem()
+                return encode_text(Dropped(frames=tuple(frames), cause=cause)), False
+            if self._results:
+                result = self._results.popleft()
+                self._results_bytes -= size_of(result)
+                return result, True
+            self._filled.clear()
+            await self._filled.wait()

@@ -1,0 +1,71 @@
+"""What all sessions of one ingress replica share.
+
+The deployments behind are named here as protocols, so that a session can be
+driven by a test with a lambda for the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ingress.dispatcher import Analyzer, Dispatcher
+from ingress.metrics import Metrics
+from ingress.protocol import ModeInfo
+from ingress.settings import IngressSettings
+
+
+class StatsFailed(Exception):
+    """Scene statistics could not be computed; the words are for the peer."""
+
+
+class SceneAnalyst(Protocol):
+    """The statistics deployment, as the connection layer sees it."""
+
+    async def scene(self, mode: str, masks: Sequence[tuple[float, bytes]]) -> Mapping[str, Any]:
+        """Statistics of ``masks``, pairs of seconds and PNG label map; raises StatsFailed."""
+
+
+class Census(Protocol):
+    """Who is there: asked for the ``server`` group of ``stats``."""
+
+    async def replicas(self) -> Mapping[str, int]:
+        """Running replicas by deployment; empty where that is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One replica's shared parts."""
+
+    settings: IngressSettings
+    modes: Mapping[str, ModeInfo]
+    analyzer: Analyzer
+    analyst: SceneAnalyst
+    census: Census
+    metrics: Metrics
+    dispatchers: Mapping[str, Dispatcher] = field(init=False)
+    sessions: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        dispatchers = {
+            mode: Dispatcher(mode, self.analyzer, self.settings.batching, self.metrics)
+            for mode in self.modes
+        }
+        object.__setattr__(self, "dispatchers", dispatchers)
+
+    async def load(self) -> dict[str, Any]:
+        """The ``server`` group of ``stats``: sessions here, replicas, and each mode's queue."""
+        return {
+            "sessions": len(self.sessions),
+            "replicas": dict(await self.census.replicas()),
+            "queue": {
+                mode: {"waiting_sessions": d.waiting, "calls_in_flight": d.calls}
+                for mode, d in self.dispatchers.items()
+            },
+        }
+
+    async def close(self) -> None:
+        """End every call in flight."""
+        for dispatcher in self.dispatchers.values():
+            await dispatcher.close()

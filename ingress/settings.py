@@ -1,0 +1,113 @@
+"""Every limit, timeout and interval of a connection, with its unit in its name.
+
+Seconds end in ``_s``, bytes in ``_bytes``. Values come from ``configs/serve.yaml``
+through ``deployments.app`` and are never changed afterwards. ``ceiling_bytes``
+states what one session may hold in memory; a test attacks it.
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+_KIB, _MIB = 1024, 1024 * 1024
+
+
+class Settings(BaseModel):
+    """The base of every group: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Keepalive(Settings):
+    """When a silent peer counts as dead: after ``heartbeat_s + timeout_s`` without a message."""
+
+    heartbeat_s: float = Field(10.0, gt=0, le=600, description="Between pings of the server.")
+    timeout_s: float = Field(10.0, gt=0, le=600, description="Silence after a due heartbeat.")
+
+
+class SessionLimits(Settings):
+    """What one session may hold, send and take."""
+
+    max_in_flight: int = Field(4, ge=1, le=64, description="v1: results not yet acknowledged.")
+    plain_in_flight: int = Field(3, ge=2, le=64, description="plain: frames not yet answered.")
+    max_frame_bytes: int = Field(4 * _MIB, ge=1024, description="An encoded picture.")
+    max_frame_pixels: int = Field(4096 * 4096, ge=1, description="Width times height.")
+    max_control_bytes: int = Field(
+        64 * _KIB, ge=1024, description="A text message other than a plain frame."
+    )
+    max_message_bytes: int = Field(
+        24 * _MIB, ge=2048, description="What the transport takes at all; past it, close 1009."
+    )
+    max_frame_age_s: float = Field(2.0, gt=0, description="A frame that waited longer is stale.")
+    max_commands: int = Field(8, ge=1, le=256, description="Commands under way at once.")
+    max_bad_messages: int = Field(100, ge=1, description="In any 60 s; one more closes with 1008.")
+    outbox_messages: int = Field(256, ge=8, description="Control messages waiting to be sent.")
+    outbox_bytes: int = Field(256 * _KIB, ge=4096, description="Their size together.")
+    scene_window_s: float = Field(10.0, gt=0, le=60, description="Masks kept for statistics.")
+    scene_masks: int = Field(64, ge=2, le=256, description="At most so many of them.")
+    hello_timeout_s: float = Field(10.0, gt=0, description="v1: from accept to hello.")
+    idle_timeout_s: float = Field(600.0, gt=0, description="Without a frame or a command.")
+    send_timeout_s: float = Field(10.0, gt=0, description="For one message to leave.")
+    close_timeout_s: float = Field(2.0, gt=0, description="For the close frame to leave.")
+    credit_timeout_s: float = Field(30.0, gt=0, description="v1: without an ack while one is due.")
+
+    @model_validator(mode="after")
+    def _message_holds_a_frame(self) -> Self:
+        if self.max_message_bytes < self.plain_message_bytes:
+            raise ValueError(
+                f"max_message_bytes must be at least {self.plain_message_bytes}: "
+                "a frame of max_frame_bytes in base64"
+            )
+        return self
+
+    @property
+    def plain_message_bytes(self) -> int:
+        """The largest text message of a plain client: one frame in base64 and its envelope."""
+        return self.max_frame_bytes * 4 // 3 + _KIB
+
+    def ceiling_bytes(self, max_result_bytes: int) -> int:
+        """What one session may hold, in bytes, where no result is larger than that.
+
+        Waiting frames, frames under way, results that wait to be sent, the
+        control lane, the masks kept for statistics, and one message in transit.
+        """
+        frames = max(self.max_in_flight + 1, self.plain_in_flight * 2) * self.max_frame_bytes
+        results = max(self.max_in_flight, self.plain_in_flight + 1) * max_result_bytes
+        masks = self.scene_masks * 8 * _KIB
+        return frames + results + self.outbox_bytes + masks + 2 * self.max_message_bytes
+
+
+class Batching(Settings):
+    """How waiting sessions become calls, per mode."""
+
+    max_batch: int = Field(16, ge=1, le=256, description="Frames in one call.")
+    max_batch_bytes: int = Field(16 * _MIB, ge=1024, description="Encoded bytes in one call.")
+    max_calls: int = Field(3, ge=1, le=64, description="Calls in flight.")
+    call_timeout_s: float = Field(30.0, gt=0, description="For one call; then INFERENCE_FAILED.")
+    prepare_timeout_s: float = Field(180.0, gt=0, description="For a mode to load.")
+
+
+class Admission(Settings):
+    """Who may come in, and how many."""
+
+    max_sessions: int = Field(256, ge=1, description="Per ingress replica; then close 1013.")
+    allowed_origins: tuple[str, ...] = Field(
+        ("*",),
+        description=(
+            'Origins of pages that may open a WebSocket, as "https://host:port"; "*" is every '
+            "origin. Programs that send no Origin are not affected."
+        ),
+    )
+
+
+class IngressSettings(Settings):
+    """Everything that the connection layer is told."""
+
+    default_mode: str = "person"
+    keepalive: Keepalive = Keepalive()
+    limits: SessionLimits = SessionLimits()
+    batching: Batching = Batching()
+    admission: Admission = Admission()
+    retry_ms: tuple[int, int] = Field((500, 30_000), description="Window for a reconnect.")

@@ -1,0 +1,179 @@
+"""The stream of frames of one session, from arrival to answer.
+
+``arrive`` puts a frame in the mailbox; a dispatcher ``take``s it when a call
+starts and credit allows; ``land`` brings its outcome back, and answers leave in
+the order in which their frames were taken. Every frame that arrived ends in
+exactly one of ``result``, ``error`` and ``dropped``, and is counted there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from ingress.dialects import Voice
+from ingress.dispatcher import AnalysisFailed, Flight
+from ingress.figures import Figures
+from ingress.mailbox import CreditWindow, Mailbox, Waiting
+from ingress.metrics import DISCONNECTED
+from ingress.outbox import Outbox
+from ingress.protocol import DropCause, ErrorCode, Frame
+from ingress.service import Service
+from models.frame import FrameFailure, FrameRequest, FrameResult
+from models.view import View
+
+
+class Stream:
+    """The frames of one session; a ``Source`` for the dispatcher of its mode."""
+
+    def __init__(self, service: Service, voice: Voice, outbox: Outbox, figures: Figures) -> None:
+        limits = service.settings.limits
+        self.mode = service.settings.default_mode
+        self.view = View()
+        self.masks: deque[tuple[float, bytes]] = deque(maxlen=limits.scene_masks)
+        self._service = service
+        self._voice = voice
+        self._outbox = outbox
+        self._figures = figures
+        self._limit = limits.max_in_flight
+        if voice.answers_in_order:
+            self._limit = limits.plain_in_flight
+        self.window = CreditWindow(self._limit)
+        self._mailbox = Mailbox()
+        self._flights: deque[Flight] = deque()
+        self._ended = False
+
+    @property
+    def size_bytes(self) -> int:
+        """Encoded pictures held: those that wait and those under way."""
+        return self._mailbox.size_bytes + sum(len(f.frame.image) for f in self._flights)
+
+    @property
+    def is_ready(self) -> bool:
+        return len(self._mailbox) > 0 and self.window.available > 0 and not self._ended
+
+    def arrive(self, frame: Frame) -> None:
+        """A frame came in: the newest of the session."""
+        now = asyncio.get_running_loop().time()
+        self._figures.arrived(now)
+        room = self._voice.waiting_room(self._limit, self.window.outstanding)
+        cause = DropCause.SUPERSEDED if self.window.available > 0 else DropCause.NO_CREDIT
+        for displaced in self._mailbox.put(Waiting(frame, now), room):
+            self._drop(displaced.frame, cause)
+        self._offer()
+
+    def reject(self, frame: Frame, why: str) -> None:
+        """A frame came in that will not be looked at."""
+        self._figures.arrived(asyncio.get_running_loop().time())
+        self._count_error(self.mode)
+        self._outbox.put_control(self._voice.failure(frame, ErrorCode.FRAME_REJECTED, why))
+
+    def take(self) -> Flight | None:
+        now = asyncio.get_running_loop().time()
+        for stale in self._mailbox.expired(now - self._service.settings.limits.max_frame_age_s):
+            self._drop(stale.frame, DropCause.STALE)
+        waiting = self._mailbox.take()
+        if waiting is None:
+            return None
+        self.window.reserve()
+        request = FrameRequest(waiting.frame.image, self.view)
+        flight = Flight(self, waiting.frame, request, self.mode, waiting.received_at, now)
+        self._flights.append(flight)
+        return flight
+
+    def land(self, flight: Flight) -> None:
+        if self._ended:
+            return
+        while self._flights and self._flights[0].outcome is not None:
+            self._answer(self._flights.popleft())
+        self._offer()
+
+    def acknowledge(self, seq: int) -> None:
+        """Results up to ``seq`` are with the client; raises AckAhead."""
+        if self.window.ack(seq):
+            self._offer()
+
+    def sent_one(self) -> None:
+        """A result left; in a dialect without acknowledgements that frees its place."""
+        if self._voice.answers_in_order:
+            self.acknowledge(self.window.acked_seq + 1)
+
+    def switch(self, mode: str) -> None:
+        """Frames that wait now, and all later ones, go to ``mode``."""
+        if mode == self.mode:
+            return
+        self._service.dispatchers[self.mode].withdraw(self)
+        self.mode = mode
+        self.view = self.view.for_classes(len(self._service.modes[mode].labels))
+        self.masks.clear()
+        self._offer()
+
+    def end(self) -> None:
+        """The connection has ended: what is not answered yet never will be."""
+        self._ended = True
+        self._service.dispatchers[self.mode].withdraw(self)
+        for _ in (*self._mailbox.clear(), *self._flights):
+            self._count_dropped(DISCONNECTED)
+        for mode in {flight.mode for flight in self._flights}:
+            self._service.dispatchers[mode].abandon([f for f in self._flights if f.mode == mode])
+        self._flights.clear()
+
+    def _offer(self) -> None:
+        if self.is_ready:
+            self._service.dispatchers[self.mode].offer(self)
+
+    def _answer(self, flight: Flight) -> None:
+        match flight.outcome:
+            case FrameResult() as result:
+                self._answer_result(flight, result)
+            case FrameFailure(code, message):
+                self._answer_failure(flight, ErrorCode(code), message)
+            case AnalysisFailed(unavailable=True):
+                self.window.release()
+                self._drop(flight.frame, DropCause.MODE_UNAVAILABLE)
+            case _:
+                why = "the model failed on this frame; the next one may succeed"
+                self._answer_failure(flight, ErrorCode.INFERENCE_FAILED, why)
+
+    def _answer_result(self, flight: Flight, result: FrameResult) -> None:
+        metrics, mode = self._service.metrics, flight.mode
+        stages = {"queue": flight.queue_ms, **result.stages_ms, "total": flight.total_ms}
+        self._figures.answered(flight.landed_at, stages)
+        metrics.frames.labels(mode, "result").inc()
+        metrics.frame_age.labels(mode).observe(flight.total_ms / 1000)
+        for stage, ms in stages.items():
+            metrics.frame_latency.labels(mode, stage).observe(ms / 1000)
+        if mode == self.mode:
+            self._remember_mask(flight.received_at, result.thumbnail)
+        info = self._service.modes[mode]
+        seq = self.window.emit()
+        self._outbox.put_result(self._voice.result(seq, flight, result, info, self._figures))
+
+    def _answer_failure(self, flight: Flight, code: ErrorCode, why: str) -> None:
+        self._count_error(flight.mode)
+        message = self._voice.failure(flight.frame, code, why)
+        if self._voice.answers_in_order:
+            self.window.emit()
+            self._outbox.put_result(message)
+        else:
+            self.window.release()
+            self._outbox.put_control(message)
+
+    def _remember_mask(self, moment: float, thumbnail: bytes) -> None:
+        oldest = moment - self._service.settings.limits.scene_window_s
+        while self.masks and self.masks[0][0] < oldest:
+            self.masks.popleft()
+        self.masks.append((moment, thumbnail))
+
+    def _count_error(self, mode: str) -> None:
+        self._figures.errors += 1
+        self._service.metrics.frames.labels(mode, "error").inc()
+
+    def _drop(self, frame: Frame, cause: DropCause) -> None:
+        self._count_dropped(cause)
+        self._voice.dropped(frame, cause, self._outbox)
+
+    def _count_dropped(self, cause: str) -> None:
+        self._figures.dropped[cause] += 1
+        self._service.metrics.frames.labels(self.mode, "dropped").inc()
+        self._service.metrics.frames_dropped.labels(cause).inc()

@@ -1,0 +1,53 @@
+"""One frame on its way through a model: what goes in, what comes out.
+
+Plain values that cross process borders, so this imports no numeric library:
+the side that only forwards a result need not load one to unpickle it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from models.view import View
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRequest:
+    """An encoded picture and how its result is wanted."""
+
+    image: bytes
+    view: View
+
+
+@dataclass(frozen=True, slots=True)
+class FrameResult:
+    """What the pipeline made of one frame.
+
+    Attributes:
+        payload: the encoded overlay, mask or matte; empty for output ``none``.
+        media_type: of the payload; empty for output ``none``.
+        width, height: of the payload in pixels; of the frame for output ``none``.
+        classes: (class id, share of the frame 0..1) of every class present, ascending.
+        thumbnail: PNG label map, 8-bit grey, pixel = class id, longest side 64.
+        stages_ms: milliseconds in ``decode``, ``inference``, ``render``, ``encode``.
+    """
+
+    payload: bytes
+    media_type: str
+    width: int
+    height: int
+    classes: tuple[tuple[int, float], ...]
+    thumbnail: bytes
+    stages_ms: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class FrameFailure:
+    """Why a frame got no result; ``message`` is for the peer."""
+
+    code: Literal["FRAME_REJECTED", "INFERENCE_FAILED"]
+    message: str
+
+
+FrameOutcome = FrameResult | FrameFailure

@@ -1,0 +1,275 @@
+"""Encoded frames in, encoded results out: decode, predict, render, encode.
+
+Rules:
+
+1. Order in is order out, and every frame has one outcome: a bad frame is its own
+   ``FrameFailure`` and the rest of the batch goes on (``models.batch``).
+2. No barrier between batches: their tasks share the workers, and a slow batch holds up
+   no other. Where the runtime takes one frame a call, a frame is a single task and there
+   is no barrier inside a batch either. Otherwise frames are decoded in parallel,
+   predicted in one call, and rendered and encoded in parallel.
+3. A cancelled batch skips the frames not yet begun. ``close`` refuses new batches and
+   lets those in flight end.
+
+The workers are the parallelism: OpenCV's own threads are switched off for the whole
+process, because two pools on the same cores only take turns.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Condition
+from types import MappingProxyType
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from models.batch import Batch
+from models.catalog import ModeSpec
+from models.frame import FrameFailure, FrameOutcome, FrameRequest, FrameResult
+from models.headers import Header, ImageLimits, read_header
+from models.images import (
+    Encoded,
+    Pixels,
+    Size,
+    decode,
+    encode_label_map,
+    encode_mask,
+    encode_matte,
+    encode_picture,
+    stretched,
+    thumbnail,
+)
+from models.render import (
+    Probabilities,
+    Scene,
+    label_map,
+    palette,
+    panel_size,
+    render,
+    with_background,
+)
+from models.view import Output, View
+
+StagesMs = dict[str, float]
+
+
+class Predictor(Protocol):
+    """What the pipeline needs of ``models.runtime.Runtime``."""
+
+    max_batch: int
+
+    def predict(self, frames: Pixels, /) -> Probabilities:
+        """uint8 [B,H,W,3] RGB to float32 probabilities [B,C,H,W]; from any thread."""
+
+
+class PipelineClosed(RuntimeError):
+    """A batch was submitted after ``close``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A frame on its way to the network and, behind it, to the renderer.
+
+    Attributes:
+        network_input: uint8 [h,w,3] RGB at the network's size.
+        canvas: uint8 [H,W,3] RGB at ``panel``; the network's input where nothing is drawn on it.
+        size: of the frame as it was sent.
+        panel: of the picture to draw, or of each of two side by side.
+    """
+
+    view: View
+    network_input: Pixels
+    canvas: Pixels
+    size: Size
+    panel: Size
+    stages_ms: StagesMs
+
+
+@dataclass(frozen=True, slots=True)
+class Segmented:
+    """A decoded frame with its probabilities, float32 [C,h,w]."""
+
+    decoded: Decoded
+    probabilities: Probabilities
+
+
+class Pipeline:
+    """One mode from encoded frames to encoded results, on worker threads.
+
+    ``workers`` is a number of threads of its own, or an executor that several pipelines
+    share; a shared one must outlive them, and is not shut down here.
+    """
+
+    def __init__(
+        self,
+        spec: ModeSpec,
+        runtime: Predictor,
+        limits: ImageLimits,
+        workers: ThreadPoolExecutor | int,
+    ) -> None:
+        _quiet_opencv()
+        self._spec = spec
+        self._runtime = runtime
+        self._limits = limits
+        self._owns_workers = isinstance(workers, int)
+        self._workers = (
+            ThreadPoolExecutor(workers, "frames") if isinstance(workers, int) else workers
+        )
+        self._in_flight = 0
+        self._changed = Condition()
+        self._closed = False
+
+    def submit(self, frames: Sequence[FrameRequest]) -> Future[list[FrameOutcome]]:
+        """Begin a batch; the future holds one outcome per frame, in the same order.
+
+        Raises:
+            PipelineClosed: ``close`` was called.
+        """
+        with self._changed:
+            if self._closed:
+                raise PipelineClosed("the pipeline is closed and takes no more frames")
+            self._in_flight += 1
+        batch = Batch(self._workers, self._left)
+        if self._runtime.max_batch == 1:
+            batch.fan_out(frames, self._whole, batch.deliver)
+        else:
+            batch.fan_out(frames, self._decode, lambda decoded: self._predict_all(batch, decoded))
+        return batch.future
+
+    def run(self, frames: Sequence[FrameRequest]) -> list[FrameOutcome]:
+        """``submit`` and wait."""
+        return self.submit(frames).result()
+
+    def close(self) -> None:
+        """Refuse new batches and return when those in flight have ended."""
+        with self._changed:
+            self._closed = True
+            self._changed.wait_for(lambda: not self._in_flight)
+        if self._owns_workers:
+            self._workers.shutdown()
+
+    def _left(self) -> None:
+        with self._changed:
+            self._in_flight -= 1
+            self._changed.notify_all()
+
+    def _whole(self, request: FrameRequest) -> FrameResult:
+        (segmented,) = self._predict([self._decode(request)])
+        return self._finish(segmented)
+
+    def _predict_all(self, batch: Batch, decoded: list[Decoded | FrameFailure]) -> None:
+        """Predict every decoded frame in one call, then fan out to render and encode."""
+        whole = [frame for frame in decoded if isinstance(frame, Decoded)]
+        predicted = batch.attempt(self._predict, whole)
+        if isinstance(predicted, FrameFailure):
+            failed = predicted
+            batch.deliver([f if isinstance(f, FrameFailure) else failed for f in decoded])
+            return
+        rows = iter(predicted)
+        merged = [f if isinstance(f, FrameFailure) else next(rows) for f in decoded]
+        batch.fan_out(merged, self._finish, batch.deliver)
+
+    def _decode(self, request: FrameRequest) -> Decoded:
+        view, stages_ms = request.view, StagesMs()
+        with _timed(stages_ms, "decode"):
+            header = read_header(request.image, self._limits)
+            frame = decode(request.image, header, self._at_least(view, header))
+            panel = panel_size(view, frame.size)
+            network_input = stretched(frame.pixels, self._spec.input_size)
+            drawn_on = view.output == "overlay"
+            canvas = stretched(frame.pixels, panel) if drawn_on else network_input
+        return Decoded(view, network_input, canvas, frame.size, panel, stages_ms)
+
+    def _at_least(self, view: View, header: Header) -> Size:
+        """The size that the network and, for an overlay, the picture need of a frame."""
+        height, width = self._spec.input_size
+        if view.output != "overlay":
+            return height, width
+        panel_height, panel_width = panel_size(view, (header.height, header.width))
+        return max(height, panel_height), max(width, panel_width)
+
+    def _predict(self, decoded: Sequence[Decoded]) -> list[Segmented]:
+        if not decoded:
+            return []
+        begun = time.perf_counter()
+        probabilities = self._runtime.predict(np.stack([d.network_input for d in decoded]))
+        elapsed_ms = (time.perf_counter() - begun) * 1e3
+        for frame in decoded:
+            frame.stages_ms["inference"] = elapsed_ms
+        return [Segmented(d, p) for d, p in zip(decoded, probabilities, strict=True)]
+
+    def _finish(self, segmented: Segmented) -> FrameResult:
+        decoded, stages_ms = segmented.decoded, segmented.decoded.stages_ms
+        view = decoded.view
+        with _timed(stages_ms, "render"):
+            probabilities = with_background(segmented.probabilities)
+            labels = label_map(probabilities)
+            scene = Scene(decoded.canvas, decoded.panel, probabilities, self._spec.palette, view)
+            picture = render(scene)
+        with _timed(stages_ms, "encode"):
+            payload = ENCODERS[view.output](picture, scene)
+            small = encode_label_map(thumbnail(labels, decoded.size))
+        return FrameResult(
+            payload=payload.data,
+            media_type=payload.media_type,
+            width=payload.width,
+            height=payload.height,
+            classes=_shares(labels, len(probabilities)),
+            thumbnail=small,
+            stages_ms=stages_ms,
+        )
+
+
+def _encode_overlay(picture: Pixels, scene: Scene) -> Encoded:
+    return encode_picture(picture, scene.view.format, scene.view.quality)
+
+
+def _encode_mask(picture: Pixels, scene: Scene) -> Encoded:
+    return encode_mask(picture, palette(scene.palette, scene.view.colormap))
+
+
+def _encode_alpha(picture: Pixels, scene: Scene) -> Encoded:
+    return encode_matte(picture, scene.view.format, scene.view.quality)
+
+
+def _encode_none(_: Pixels, scene: Scene) -> Encoded:
+    height, width = scene.size
+    return Encoded(b"", "", width, height)
+
+
+ENCODERS: Mapping[Output, Callable[[Pixels, Scene], Encoded]] = MappingProxyType(
+    {
+        "overlay": _encode_overlay,
+        "mask": _encode_mask,
+        "alpha": _encode_alpha,
+        "none": _encode_none,
+    }
+)
+
+
+def _shares(labels: Pixels, class_count: int) -> tuple[tuple[int, float], ...]:
+    """(class id, share of the frame) of the classes present in a label map, ascending.
+
+    The network sees the frame stretched evenly, so its pixels stand for equal parts of it.
+    """
+    counts = ((c, int(np.count_nonzero(labels == c))) for c in range(class_count))
+    return tuple((c, count / labels.size) for c, count in counts if count)
+
+
+@contextmanager
+def _timed(stages_ms: StagesMs, stage: str) -> Iterator[None]:
+    begun = time.perf_counter()
+    yield
+    stages_ms[stage] = (time.perf_counter() - begun) * 1e3
+
+
+def _quiet_opencv() -> None:
+    """Process-wide: no threads of OpenCV's own, no log lines about pictures of strangers."""
+    cv2.setNumThreads(1)
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

@@ -1,0 +1,121 @@
+"""What waits to be sent: order of the lanes, and their bounds."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from ingress.outbox import Outbox, size_of
+from ingress.protocol import DropCause, Dropped, parse_server_text
+
+
+class Alarm:
+    """Counts how often the outbox said that it is full."""
+
+    def __init__(self) -> None:
+        self.rung = 0
+
+    def __call__(self) -> None:
+        self.rung += 1
+
+
+@pytest.fixture
+def alarm() -> Alarm:
+    return Alarm()
+
+
+@pytest.fixture
+def outbox(alarm: Alarm) -> Outbox:
+    return Outbox(max_messages=3, max_bytes=100, on_full=alarm)
+
+
+async def test_control_goes_before_results_and_each_lane_keeps_its_order(outbox: Outbox) -> None:
+    for message in (b"r1", b"r2"):
+        outbox.put_result(message)
+    for text in ("c1", "c2"):
+        outbox.put_control(text)
+    taken = [await outbox.take() for _ in range(4)]
+    assert taken == [("c1", False), ("c2", False), (b"r1", True), (b"r2", True)]
+
+
+async def test_drops_of_one_cause_leave_as_one_message_between_the_lanes(outbox: Outbox) -> None:
+    outbox.put_result(b"r")
+    for seq in (4, 5):
+        outbox.put_dropped(seq, DropCause.STALE)
+    outbox.put_control("c")
+    assert await outbox.take() == ("c", False)
+    text, is_result = await outbox.take()
+    assert parse_server_text(str(text)) == Dropped(frames=(4, 5), cause=DropCause.STALE)
+    assert not is_result
+    assert await outbox.take() == (b"r", True)
+
+
+async def test_each_cause_of_drops_has_its_own_message(outbox: Outbox) -> None:
+    for seq, cause in enumerate(DropCause):
+        outbox.put_dropped(seq, cause)
+    notices = [parse_server_text(str((await outbox.take())[0])) for _ in DropCause]
+    assert {n.cause: n.frames for n in notices if isinstance(n, Dropped)} == {
+        cause: (seq,) for seq, cause in enumerate(DropCause)
+    }
+
+
+async def test_a_writer_that_waits_is_woken_by_any_lane(outbox: Outbox) -> None:
+    loop = asyncio.get_running_loop()
+    loop.call_soon(outbox.put_control, "c")
+    assert await outbox.take() == ("c", False)
+    loop.call_soon(outbox.put_result, b"r")
+    assert await outbox.take() == (b"r", True)
+    loop.call_soon(outbox.put_dropped, 1, DropCause.STALE)
+    assert (await outbox.take())[1] is False
+
+
+async def test_a_take_that_is_cancelled_loses_nothing(outbox: Outbox) -> None:
+    writer = asyncio.create_task(outbox.take())
+    await asyncio.sleep(0)
+    writer.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writer
+    outbox.put_control("c")
+    assert await outbox.take() == ("c", False)
+
+
+def test_too_many_control_messages_ring_the_alarm_and_are_let_go(
+    outbox: Outbox, alarm: Alarm
+) -> None:
+    for _ in range(3):
+        outbox.put_control("c")
+    assert alarm.rung == 0
+    outbox.put_control("c")
+    assert (alarm.rung, outbox.size_bytes) == (1, 3)
+
+
+def test_too_many_control_bytes_ring_the_alarm(outbox: Outbox, alarm: Alarm) -> None:
+    outbox.put_control("c" * 100)
+    assert alarm.rung == 0
+    outbox.put_control("c")
+    assert alarm.rung == 1
+
+
+def test_bytes_are_those_on_the_wire_not_characters(outbox: Outbox, alarm: Alarm) -> None:
+    assert size_of("\u20ac") == size_of(b"abc") == size_of("abc") == 3
+    outbox.put_control("\u20ac" * 34)
+    assert alarm.rung == 1
+
+
+def test_notices_of_drops_are_bounded_too(outbox: Outbox, alarm: Alarm) -> None:
+    for seq in range(4096):
+        outbox.put_dropped(seq, DropCause.SUPERSEDED)
+    assert alarm.rung == 0
+    outbox.put_dropped(4096, DropCause.SUPERSEDED)
+    assert alarm.rung == 1
+
+
+async def test_size_counts_both_lanes_down_to_nothing(outbox: Outbox) -> None:
+    outbox.put_control("\u20ac")
+    outbox.put_result(b"12345")
+    outbox.put_result("plain")
+    assert outbox.size_bytes == 13
+    for _ in range(3):
+        await outbox.take()
+    assert outbox.size_bytes == 0

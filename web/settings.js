@@ -1,0 +1,124 @@
+/**
+ * What the person wants, kept in step with what the server has in force.
+ *
+ * Wishes apply here at once. They travel in one `update_viz` at a time: what
+ * changes meanwhile is sent, in one piece, when the reply is there. A refusal
+ * brings back what is in force. After a reconnect, whatever the server does not
+ * have (a session that could not be resumed) is sent again.
+ *
+ * Events: `change` (detail: the view), `mode` (detail: the Mode), `refused` (detail: StreamProblem).
+ */
+
+/** @typedef {import("/web/stream.js").Stream} Stream */
+/** @typedef {import("/web/stream.js").Mode} Mode */
+
+const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
+
+export class Settings extends EventTarget {
+  /** @type {Record<string, any>} the view wanted */
+  view = {};
+  /** @type {Mode | null} the mode in force */
+  mode = null;
+  /** @type {Mode[]} */
+  modes = [];
+
+  #stream;
+  /** @type {Record<string, any>} */
+  #inForce = {};
+  /** @type {string | null} */
+  #wantedMode;
+  #wishes;
+  #sending = false;
+  /** False until the first welcome: only then is there a view to lay wishes over. */
+  #known = false;
+
+  /**
+   * @param {Stream} stream
+   * @param {{mode?: string | null, view?: Record<string, any>}} wishes before any connection
+   */
+  constructor(stream, wishes) {
+    super();
+    this.#stream = stream;
+    this.#wantedMode = wishes.mode ?? null;
+    this.#wishes = wishes.view ?? {};
+    stream.addEventListener("welcome", ({ detail }) => this.#onWelcome(detail));
+    stream.addEventListener("mode", ({ detail }) => this.#onMode(detail.model_mode));
+    stream.addEventListener("viz", ({ detail }) => (this.#inForce = detail.settings));
+  }
+
+  /** @param {Record<string, any>} changes of the view */
+  wish(changes) {
+    this.view = { ...this.view, ...changes };
+    this.#emit("change", this.view);
+    this.#flush();
+  }
+
+  /** Asks for a mode; `mode` follows when it serves. @param {string} name */
+  async wishMode(name) {
+    this.#wantedMode = name;
+    if (this.#stream.state.phase !== "live" || name === this.mode?.name) return;
+    try {
+      await this.#stream.changeMode(name);
+    } catch (problem) {
+      // A wish that a newer one has overtaken is refused too, and that is no news.
+      if (problem.code === "CONNECTION_LOST" || name !== this.#wantedMode) return;
+      this.#wantedMode = this.mode.name;
+      this.#emit("mode", this.mode);
+      this.#emit("refused", problem);
+    }
+  }
+
+  #onWelcome(welcome) {
+    this.modes = welcome.modes;
+    this.#inForce = welcome.viz;
+    this.view = this.#known ? this.view : { ...welcome.viz, ...this.#wishes };
+    this.#known = true;
+    this.#onMode(welcome.mode);
+    if (this.#wantedMode) this.wishMode(this.#wantedMode);
+    this.#emit("change", this.view);
+    this.#flush();
+  }
+
+  #onMode(name) {
+    const changed = name !== this.mode?.name;
+    this.mode = this.modes.find((mode) => mode.name === name) ?? this.modes[0];
+    if (changed && this.#fitFilter()) this.#emit("change", this.view);
+    this.#emit("mode", this.mode);
+  }
+
+  /** Classes that the mode lacks leave the filter, as they do on the server. */
+  #fitFilter() {
+    const filter = this.view.class_filter;
+    const kept = filter?.filter((id) => id < this.mode.labels.length);
+    if (!filter || kept.length === filter.length) return false;
+    this.view = { ...this.view, class_filter: kept.length ? kept : null };
+    return true;
+  }
+
+  async #flush() {
+    const settings = Object.fromEntries(Object.entries(this.view).filter(([key, value]) => !same(value, this.#inForce[key])));
+    if (this.#sending || this.#stream.state.phase !== "live" || !Object.keys(settings).length) return;
+    this.#sending = true;
+    const wanted = this.view;
+    try {
+      this.#inForce = (await this.#stream.updateViz(settings)).settings;
+      // The server may spell a value differently; its spelling wins unless the wish has moved on.
+      if (this.view === wanted) this.view = { ...this.#inForce };
+    } catch (problem) {
+      if (problem.code !== "CONNECTION_LOST") this.#refuse(problem);
+    } finally {
+      this.#sending = false;
+    }
+    this.#flush();
+  }
+
+  #refuse(problem) {
+    this.view = { ...this.#inForce };
+    this.#emit("change", this.view);
+    this.#emit("refused", problem);
+  }
+
+  #emit(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+}
