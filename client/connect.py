@@ -54,20 +54,20 @@ async def connect(
         Unreachable: no WebSocket, or not this protocol.
         Refused, Closed, NoReply: the server did not welcome this client.
     """
+    hello = Hello(type="hello", client=client, token=token)
     socket = await _open(url, timeout_s)
     try:
-        welcome = await _greet(socket, Hello(type="hello", client=client, token=token), timeout_s)
-    except BaseException:
-        await shut(socket)
-        raise
-    limit = min(max_in_flight or welcome.max_in_flight, welcome.max_in_flight)
-    stream = Stream(socket, welcome, limit)
-    running = asyncio.create_task(stream.run(), name="stream")
-    try:
-        yield stream
+        welcome = await _greet(socket, hello, timeout_s)
+        limit = min(max_in_flight or welcome.max_in_flight, welcome.max_in_flight)
+        stream = Stream(socket, welcome, limit)
+        running = asyncio.create_task(stream.run(), name="stream")
+        try:
+            yield stream
+        finally:
+            await stream.close()
+            await running
     finally:
-        await stream.close()
-        await running
+        await shut(socket)
 
 
 async def _open(url: str, timeout_s: float) -> ClientConnection:
@@ -109,8 +109,8 @@ async def _greet(socket: ClientConnection, hello: Hello, timeout_s: float) -> We
     try:
         async with asyncio.timeout(timeout_s):
             await socket.send(encode_text(hello))
-            message = await socket.recv(decode=True)
-            reply = parse_server_text(str(message))
+            message = await socket.recv()
+        reply = parse_server_text(message) if isinstance(message, str) else None
     except TimeoutError:
         raise NoReply("hello", timeout_s) from None
     except ConnectionClosed as closed:

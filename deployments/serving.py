@@ -10,9 +10,12 @@ from __future__ import annotations
 import functools
 import logging
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import uvicorn
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 log = logging.getLogger("segstream.serving")
 
@@ -21,6 +24,9 @@ log = logging.getLogger("segstream.serving")
 WS_MAX_BYTES = "SEGSTREAM_WS_MAX_BYTES"
 WS_PING_INTERVAL_S = "SEGSTREAM_WS_PING_INTERVAL_S"
 WS_PING_TIMEOUT_S = "SEGSTREAM_WS_PING_TIMEOUT_S"
+
+# Serve's own header by which a request asks not to be watched for a disconnect.
+_UNWATCHED = (b"x-request-disconnect-disabled", b"?1")
 
 
 # Serve says this for every call that we cancel because its sessions have gone. A lost client
@@ -42,8 +48,25 @@ def adopt_serve_logging() -> None:
     ours.propagate = not ours.handlers
 
 
-def configure_uvicorn() -> list[Any]:
-    """Set uvicorn's WebSocket limits before Serve starts it; returns no middlewares.
+class RawWebSocket:
+    """Middleware that gives the app uvicorn's own receive and send for WebSockets.
+
+    Otherwise the replica reads the socket in a task of its own and cancels the handler when
+    the peer leaves, racing the message that says why. Only for HAProxy mode: Serve's default
+    proxy reads the same header, and would no longer tell the replica of a disconnect.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            scope = {**scope, "headers": [*scope["headers"], _UNWATCHED]}
+        await self._app(scope, receive, send)
+
+
+def configure_uvicorn() -> list[Middleware]:
+    """Set uvicorn's WebSocket options before Serve starts it; returns Serve's middlewares.
 
     Serve calls this where ``RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH`` names it, its one
     hook before the server starts. It offers no way to pass WebSocket options, so the
@@ -53,19 +76,19 @@ def configure_uvicorn() -> list[Any]:
     plain clients.
     """
     init = uvicorn.Config.__init__
-    if getattr(init, "segstream", False):
-        return []
+    if not getattr(init, "segstream", False):
 
-    @functools.wraps(init)
-    def configured(self: uvicorn.Config, *args: Any, **kwargs: Any) -> None:
-        init(self, *args, **{**websocket_options(os.environ), **kwargs})
+        @functools.wraps(init)
+        def configured(self: uvicorn.Config, *args: Any, **kwargs: Any) -> None:
+            init(self, *args, **{**websocket_options(os.environ), **kwargs})
 
-    configured.segstream = True  # type: ignore[attr-defined]
-    uvicorn.Config.__init__ = configured  # type: ignore[method-assign]
-    return []
+        configured.segstream = True  # type: ignore[attr-defined]
+        uvicorn.Config.__init__ = configured  # type: ignore[method-assign]
+    behind_haproxy = os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1"
+    return [Middleware(RawWebSocket)] if behind_haproxy else []
 
 
-def websocket_options(environ: Any) -> dict[str, Any]:
+def websocket_options(environ: Mapping[str, str]) -> dict[str, Any]:
     """The keyword arguments of ``uvicorn.Config`` that concern WebSockets."""
     return {
         "ws_max_size": int(environ.get(WS_MAX_BYTES, 24 * 1024 * 1024)),

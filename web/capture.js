@@ -77,8 +77,11 @@ export class Capture {
   /** @param {Source} source */
   async #send(source) {
     const scale = Math.min(1, this.maxWidth / source.width);
-    const [width, height] = [source.width, source.height].map((side) => Math.max(1, Math.round(side * scale)));
-    if (this.#canvas.width !== width || this.#canvas.height !== height) Object.assign(this.#canvas, { width, height });
+    const [width, height] = [source.width, source.height].map((side) =>
+      Math.max(1, Math.round(side * scale)),
+    );
+    if (this.#canvas.width !== width || this.#canvas.height !== height)
+      Object.assign(this.#canvas, { width, height });
     this.#context.drawImage(source.picture, 0, 0, width, height);
     const kept = this.keepsPictures ? createImageBitmap(source.picture) : null;
     const blob = await new Promise((done) => this.#canvas.toBlob(done, "image/jpeg", JPEG_QUALITY));

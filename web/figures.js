@@ -59,7 +59,6 @@ class Series {
  * @property {number} batch frames per call on the server, mean
  * @property {number} upKB per frame
  * @property {number} downKB per result
- * @property {number} results since the page was loaded
  * @property {number} dropped since the page was loaded
  * @property {Array<[string, number]>} causes of the drops, most frequent first
  */
@@ -72,7 +71,6 @@ export class Figures {
   #roundTrip = new Series();
   #batch = new Series();
   #stages = Object.fromEntries(STAGES.map((stage) => [stage, new Series()]));
-  #results = 0;
   /** @type {Map<string, number>} */
   #drops = new Map();
 
@@ -83,7 +81,6 @@ export class Figures {
 
   /** @param {import("/web/stream.js").StreamResult} result */
   received(result) {
-    this.#results += 1;
     this.#received.add(result.bytes);
     this.#batch.add(result.meta.batch);
     if (result.roundTripMs !== null) this.#roundTrip.add(result.roundTripMs);
@@ -109,7 +106,6 @@ export class Figures {
       batch: this.#batch.mean,
       upKB: this.#sent.mean / 1024,
       downKB: this.#received.mean / 1024,
-      results: this.#results,
       dropped: causes.reduce((sum, [, count]) => sum + count, 0),
       causes,
     };

@@ -55,7 +55,11 @@ export class Notices {
     const toast = document.createElement("div");
     toast.className = "toast";
     toast.dataset.text = title + message;
-    const close = Object.assign(document.createElement("button"), { type: "button", textContent: "×", ariaLabel: "Dismiss" });
+    const close = Object.assign(document.createElement("button"), {
+      type: "button",
+      textContent: "×",
+      ariaLabel: "Dismiss",
+    });
     close.addEventListener("click", () => toast.remove());
     const code = Object.assign(document.createElement("code"), { textContent: title });
     const text = Object.assign(document.createElement("p"), { textContent: message });

@@ -95,7 +95,9 @@ export class Painter {
 
   /** Tint and contour of one mask. */
   #layOut({ width, height, ids }, palette, shown) {
-    const colours = palette.map(([r, g, b], id) => (shown[id] ? (r | (g << 8) | (b << 16) | OPAQUE) >>> 0 : 0));
+    const colours = palette.map(([r, g, b], id) =>
+      shown[id] ? (r | (g << 8) | (b << 16) | OPAQUE) >>> 0 : 0,
+    );
     const tint = new Uint32Array(ids.length);
     const contour = new Uint32Array(ids.length);
     for (let i = 0; i < ids.length; i++) {

@@ -10,10 +10,22 @@ import { rgb, titled } from "/web/classes.js";
 const LOOKS = [
   ["filled", "Filled", '<use href="#bust" class="hue"/>'],
   ["contour", "Contour", '<use href="#bust" class="line"/>'],
-  ["side-by-side", "Side by side", '<g transform="translate(13.8 6.4) scale(.28)"><rect y="8" width="21" height="30" rx="3" class="veil"/><rect x="23" y="8" width="21" height="30" rx="3" class="veil"/><path d="M10.5 15a4.5 4.5 0 1 1 0 9 4.5 4.5 0 0 1 0-9ZM2 38c0-7 3-11 8.5-11S19 31 19 38Z" class="plain"/><path d="M33.5 15a4.5 4.5 0 1 1 0 9 4.5 4.5 0 0 1 0-9ZM25 38c0-7 3-11 8.5-11S42 31 42 38Z" class="hue"/></g>'],
+  [
+    "side-by-side",
+    "Side by side",
+    '<g transform="translate(13.8 6.4) scale(.28)"><rect y="8" width="21" height="30" rx="3" class="veil"/><rect x="23" y="8" width="21" height="30" rx="3" class="veil"/><path d="M10.5 15a4.5 4.5 0 1 1 0 9 4.5 4.5 0 0 1 0-9ZM2 38c0-7 3-11 8.5-11S19 31 19 38Z" class="plain"/><path d="M33.5 15a4.5 4.5 0 1 1 0 9 4.5 4.5 0 0 1 0-9ZM25 38c0-7 3-11 8.5-11S42 31 42 38Z" class="hue"/></g>',
+  ],
   ["blend", "Blend", '<rect width="40" height="28" class="veil"/><use href="#bust" class="hue soft"/>'],
-  ["cutout", "Cutout", '<path d="M0 0h10v7H0zM20 0h10v7H20zM10 7h10v7H10zM30 7h10v7H30zM0 14h10v7H0zM20 14h10v7H20zM10 21h10v7H10zM30 21h10v7H30z" class="veil"/><use href="#bust" class="plain"/>'],
-  ["blur", "Blur", '<circle cx="6" cy="8" r="7" class="veil"/><circle cx="34" cy="18" r="8" class="veil"/><circle cx="31" cy="3" r="5" class="veil"/><use href="#bust" class="plain"/>'],
+  [
+    "cutout",
+    "Cutout",
+    '<path d="M0 0h10v7H0zM20 0h10v7H20zM10 7h10v7H10zM30 7h10v7H30zM0 14h10v7H0zM20 14h10v7H20zM10 21h10v7H10zM30 21h10v7H30z" class="veil"/><use href="#bust" class="plain"/>',
+  ],
+  [
+    "blur",
+    "Blur",
+    '<circle cx="6" cy="8" r="7" class="veil"/><circle cx="34" cy="18" r="8" class="veil"/><circle cx="31" cy="3" r="5" class="veil"/><use href="#bust" class="plain"/>',
+  ],
   ["replace", "Replace", '<rect width="40" height="28" class="flood"/><use href="#bust" class="plain"/>'],
 ];
 
@@ -93,12 +105,22 @@ export class Panel extends EventTarget {
 
   #buildBackgrounds() {
     for (const [colour, title] of BACKGROUNDS) {
-      const input = element("input", { type: "radio", name: "background", value: colour ?? "", "aria-label": title });
+      const input = element("input", {
+        type: "radio",
+        name: "background",
+        value: colour ?? "",
+        "aria-label": title,
+      });
       const swatch = element("span", { class: colour ? "swatch" : "swatch none", title });
       if (colour) swatch.style.background = colour;
       byId("backgrounds").append(element("label", {}, input, swatch));
     }
-    const own = element("input", { type: "color", id: "own-colour", value: "#8b5cf6", "aria-label": "Own colour" });
+    const own = element("input", {
+      type: "color",
+      id: "own-colour",
+      value: "#8b5cf6",
+      "aria-label": "Own colour",
+    });
     byId("backgrounds").append(own);
   }
 
@@ -109,7 +131,9 @@ export class Panel extends EventTarget {
     this.#form.addEventListener("submit", (event) => event.preventDefault());
     this.#form.addEventListener("change", (event) => this.#onChoice(event.target));
     this.#form.addEventListener("input", (event) => this.#onSlide(event.target));
-    byId("run").addEventListener("click", () => this.#emit(byId("run").classList.contains("stop") ? "stop" : "start"));
+    byId("run").addEventListener("click", () =>
+      this.#emit(byId("run").classList.contains("stop") ? "stop" : "start"),
+    );
     file.addEventListener("change", () => {
       this.source = "file";
       this.#emit("file", file.files[0]);
@@ -173,7 +197,9 @@ export class Panel extends EventTarget {
     const shown = new Set(this.#settings.view.class_filter ?? all);
     if (!shown.delete(id)) shown.add(id);
     const filter = all.filter((each) => shown.has(each));
-    this.#settings.wish({ class_filter: filter.length === 0 || filter.length === all.length ? null : filter });
+    this.#settings.wish({
+      class_filter: filter.length === 0 || filter.length === all.length ? null : filter,
+    });
   }
 
   // -- output ------------------------------------------------------------------
@@ -184,7 +210,9 @@ export class Panel extends EventTarget {
     const names = modes.map(({ name }) => name).join();
     if (byId("modes").dataset.names !== names) byId("modes").replaceChildren(...modes.map(modeCard));
     if (byId("classes").dataset.mode !== mode.name) {
-      byId("classes").replaceChildren(...mode.labels.map((label, id) => this.#classChip(label, id, mode.palette[id])).slice(1));
+      byId("classes").replaceChildren(
+        ...mode.labels.map((label, id) => this.#classChip(label, id, mode.palette[id])).slice(1),
+      );
     }
     byId("modes").dataset.names = names;
     byId("classes").dataset.mode = mode.name;
@@ -244,7 +272,13 @@ function modeCard({ name, title, labels, palette }) {
   const count = labels.length - 1;
   const about = element("small", {}, count === 1 ? "1 class" : `${count} classes`);
   const swatches = element("span", { class: "dots", "aria-hidden": "true" }, ...dots);
-  return element("label", { class: "mode" }, input, element("b", {}, title), element("span", { class: "mode-about" }, about, swatches));
+  return element(
+    "label",
+    { class: "mode" },
+    input,
+    element("b", {}, title),
+    element("span", { class: "mode-about" }, about, swatches),
+  );
 }
 
 function showSlider(id, value, words) {

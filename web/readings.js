@@ -3,7 +3,13 @@
 import { rgb, titled } from "/web/classes.js";
 import { Sparkline } from "/web/sparkline.js";
 
-const STAGE_NAMES = { queue: "Queue", decode: "Decode", inference: "Inference", render: "Render", encode: "Encode" };
+const STAGE_NAMES = {
+  queue: "Queue",
+  decode: "Decode",
+  inference: "Inference",
+  render: "Render",
+  encode: "Encode",
+};
 
 const byId = (id) => document.getElementById(id);
 const rounded = (value, digits = 0) => (value ? value.toFixed(digits) : "–");
@@ -42,7 +48,9 @@ export class Readings {
     byId("up-kb").textContent = rounded(reading.upKB, 1);
     byId("down-kb").textContent = rounded(reading.downKB, 1);
     byId("dropped").textContent = String(reading.dropped);
-    byId("causes").textContent = reading.causes.map(([cause, count]) => `${count} ${cause.replaceAll("_", " ")}`).join(", ");
+    byId("causes").textContent = reading.causes
+      .map(([cause, count]) => `${count} ${cause.replaceAll("_", " ")}`)
+      .join(", ");
     for (const [stage, ms] of reading.stages) {
       this.#stages.get(stage).bar.style.flexGrow = String(ms);
       this.#stages.get(stage).ms.textContent = rounded(ms, 1);

@@ -96,7 +96,9 @@ export class Settings extends EventTarget {
   }
 
   async #flush() {
-    const settings = Object.fromEntries(Object.entries(this.view).filter(([key, value]) => !same(value, this.#inForce[key])));
+    const settings = Object.fromEntries(
+      Object.entries(this.view).filter(([key, value]) => !same(value, this.#inForce[key])),
+    );
     if (this.#sending || this.#stream.state.phase !== "live" || !Object.keys(settings).length) return;
     this.#sending = true;
     const wanted = this.view;

@@ -52,21 +52,37 @@ async function openSample() {
       clip.draw(now);
       tick();
     });
-  return { label: "Sample clip", picture: canvas, width: canvas.width, height: canvas.height, mirrored: false, watch, stop() {} };
+  return {
+    label: "Sample clip",
+    picture: canvas,
+    width: canvas.width,
+    height: canvas.height,
+    mirrored: false,
+    watch,
+    stop() {},
+  };
 }
 
 async function openCamera() {
   if (!navigator.mediaDevices) {
-    throw new SourceUnavailable("Browsers give the camera to secure pages only. Open this page over https, or on localhost.");
+    throw new SourceUnavailable(
+      "Browsers give the camera to secure pages only. Open this page over https, or on localhost.",
+    );
   }
-  const wanted = { video: { width: { ideal: 1280 }, height: { ideal: 720 }, facingMode: "user" }, audio: false };
+  const wanted = {
+    video: { width: { ideal: 1280 }, height: { ideal: 720 }, facingMode: "user" },
+    audio: false,
+  };
   let media;
   try {
     media = await navigator.mediaDevices.getUserMedia(wanted);
   } catch (error) {
     throw new SourceUnavailable(CAMERA_ADVICE[error.name] ?? `The camera did not start: ${error.message}`);
   }
-  const video = await playing({ srcObject: media }, "The camera gave no picture. Unplug it and plug it in again, then press Start.");
+  const video = await playing(
+    { srcObject: media },
+    "The camera gave no picture. Unplug it and plug it in again, then press Start.",
+  );
   const [track] = media.getVideoTracks();
   return {
     ...videoSource(video, track.label || "Camera", () => media.getTracks().forEach((each) => each.stop())),
@@ -93,7 +109,9 @@ async function openImage(file) {
   try {
     picture = await createImageBitmap(file);
   } catch {
-    throw new SourceUnavailable(`${file.name} is not a picture that this browser can read. Choose a JPEG, PNG or WebP file.`);
+    throw new SourceUnavailable(
+      `${file.name} is not a picture that this browser can read. Choose a JPEG, PNG or WebP file.`,
+    );
   }
   return {
     label: file.name,
@@ -108,7 +126,11 @@ async function openImage(file) {
 
 /** A muted video that has begun to play. */
 async function playing(properties, advice) {
-  const video = Object.assign(document.createElement("video"), { muted: true, playsInline: true, ...properties });
+  const video = Object.assign(document.createElement("video"), {
+    muted: true,
+    playsInline: true,
+    ...properties,
+  });
   try {
     await video.play();
   } catch {
@@ -124,7 +146,15 @@ function videoSource(video, label, release) {
     video.removeAttribute("src");
     release();
   };
-  return { label, picture: video, width: video.videoWidth, height: video.videoHeight, mirrored: false, watch: (tick) => everyVideoFrame(video, tick), stop };
+  return {
+    label,
+    picture: video,
+    width: video.videoWidth,
+    height: video.videoHeight,
+    mirrored: false,
+    watch: (tick) => everyVideoFrame(video, tick),
+    stop,
+  };
 }
 
 function everyAnimationFrame(tick) {

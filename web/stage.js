@@ -15,7 +15,6 @@ export class Stage {
   #context;
   #painter = new Painter();
   #shownSeq = 0;
-  #mirrored = false;
 
   /** @param {HTMLCanvasElement} canvas */
   constructor(canvas) {
@@ -24,12 +23,7 @@ export class Stage {
 
   /** @param {boolean} mirrored whether pictures are shown as in a mirror */
   set mirrored(mirrored) {
-    this.#mirrored = mirrored;
     this.#context.canvas.classList.toggle("mirrored", mirrored);
-  }
-
-  get mirrored() {
-    return this.#mirrored;
   }
 
   /** A picture of the source alone, before any result. */

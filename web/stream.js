@@ -195,13 +195,9 @@ export class Stream extends EventTarget {
 
   /** Whether `sendFrame` would send. */
   get hasRoom() {
+    // A socket that is closing still counts as live until its close event.
     if (this.state.phase !== "live") return false;
     return this.#unanswered.size < this.welcome.max_in_flight && this.#socket.bufferedAmount === 0;
-  }
-
-  /** Frames sent and not yet answered. */
-  get inFlight() {
-    return this.#unanswered.size;
   }
 
   /**
@@ -266,7 +262,10 @@ export class Stream extends EventTarget {
     this.#resume = welcome.resume_token ? { session: welcome.session, token: welcome.resume_token } : null;
     this.#window = welcome.retry_ms ?? DEFAULT_WINDOW;
     this.#liveSince = performance.now();
-    this.#timers.heartbeat = setInterval(() => this.#post({ type: "ping", t: performance.now() }), welcome.heartbeat_s * 1000);
+    this.#timers.heartbeat = setInterval(
+      () => this.#post({ type: "ping", t: performance.now() }),
+      welcome.heartbeat_s * 1000,
+    );
     this.#watchForSilence();
     this.#enter({ phase: "live", why: "", code: null, retryAt: null });
     this.#emit("welcome", welcome);
@@ -312,7 +311,10 @@ export class Stream extends EventTarget {
     const frames = [...this.#unanswered.keys()];
     this.#unanswered.clear();
     for (const id of [...this.#requests.keys()]) {
-      this.#settle(id, new StreamProblem("CONNECTION_LOST", "The connection ended before the server replied."));
+      this.#settle(
+        id,
+        new StreamProblem("CONNECTION_LOST", "The connection ended before the server replied."),
+      );
     }
     if (frames.length) this.#emit("lost", { frames });
   }
@@ -342,7 +344,8 @@ export class Stream extends EventTarget {
   #onError(message) {
     const problem = new StreamProblem(message.code, message.message, message.recoverable, message.frame_seq);
     this.#unanswered.delete(message.frame_seq);
-    if (message.reply_to === undefined || !this.#settle(message.reply_to, problem)) this.#emit("problem", problem);
+    if (message.reply_to === undefined || !this.#settle(message.reply_to, problem))
+      this.#emit("problem", problem);
   }
 
   #ackSoon() {

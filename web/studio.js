@@ -156,7 +156,9 @@ panel.addEventListener("file", ({ detail }) => {
 });
 panel.addEventListener("captureWidth", ({ detail }) => (capture.maxWidth = detail));
 byId("begin").addEventListener("click", start);
-byId("retry").addEventListener("click", () => (stream.state.phase === "waiting" ? stream.retryNow() : stream.open()));
+byId("retry").addEventListener("click", () =>
+  stream.state.phase === "waiting" ? stream.retryNow() : stream.open(),
+);
 addEventListener("online", () => stream.retryNow());
 
 setInterval(() => {

@@ -64,18 +64,25 @@ export function encodeFrame(header, image) {
 export function decodeResult(message) {
   const view = new DataView(message);
   if (message.byteLength < RESULT_HEADER_BYTES) {
-    throw new MalformedResult(`a Result has at least ${RESULT_HEADER_BYTES} bytes, not ${message.byteLength}`);
+    throw new MalformedResult(
+      `a Result has at least ${RESULT_HEADER_BYTES} bytes, not ${message.byteLength}`,
+    );
   }
   if (view.getUint8(0) !== VERSION || view.getUint8(1) !== KIND_RESULT) {
-    throw new MalformedResult(`version ${view.getUint8(0)}, kind ${view.getUint8(1)} is not a Result of version 1`);
+    throw new MalformedResult(
+      `version ${view.getUint8(0)}, kind ${view.getUint8(1)} is not a Result of version 1`,
+    );
   }
   const metaEnd = RESULT_HEADER_BYTES + view.getUint32(12, true);
-  if (metaEnd > message.byteLength) throw new MalformedResult("the metadata runs past the end of the message");
+  if (metaEnd > message.byteLength)
+    throw new MalformedResult("the metadata runs past the end of the message");
   return {
     seq: view.getUint32(4, true),
     frameSeq: view.getUint32(8, true),
     capturedUs: Number(view.getBigUint64(16, true)),
-    meta: JSON.parse(new TextDecoder().decode(new Uint8Array(message, RESULT_HEADER_BYTES, metaEnd - RESULT_HEADER_BYTES))),
+    meta: JSON.parse(
+      new TextDecoder().decode(new Uint8Array(message, RESULT_HEADER_BYTES, metaEnd - RESULT_HEADER_BYTES)),
+    ),
     payload: new Uint8Array(message, metaEnd),
   };
 }

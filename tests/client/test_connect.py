@@ -7,7 +7,8 @@ import socket
 from http import HTTPStatus
 
 import pytest
-from websockets.asyncio.server import Request, Response, ServerConnection, serve
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.http11 import Request, Response
 
 from client import Closed, NoReply, Refused, StreamError, Unreachable, connect
 from ingress.protocol import Error, ErrorCode, Hello, ServerPing
@@ -17,6 +18,10 @@ from tests.client.fake_server import FakeServer, Peer, welcome
 async def attempt(url: str, timeout_s: float = 10.0) -> None:
     async with connect(url, timeout_s=timeout_s):
         raise AssertionError("connected")
+
+
+async def wait(connection: ServerConnection) -> None:
+    await connection.wait_closed()
 
 
 async def test_hello_names_the_client_and_carries_its_token(server: FakeServer) -> None:
@@ -64,19 +69,16 @@ async def test_an_http_error_is_named() -> None:
     def refuse(connection: ServerConnection, request: Request) -> Response:
         return connection.respond(HTTPStatus.NOT_FOUND, "no such thing\n")
 
-    async with serve(Peer, "127.0.0.1", 0, process_request=refuse) as listening:
+    async with serve(wait, "127.0.0.1", 0, process_request=refuse) as listening:
         port = next(iter(listening.sockets)).getsockname()[1]
         with pytest.raises(Unreachable, match="HTTP status 404"):
             await attempt(f"ws://127.0.0.1:{port}/ws")
 
 
 async def test_a_server_of_another_protocol_is_unreachable() -> None:
-    async def wait(connection: ServerConnection) -> None:
-        await connection.wait_closed()
-
     async with serve(wait, "127.0.0.1", 0) as listening:
         port = next(iter(listening.sockets)).getsockname()[1]
-        with pytest.raises(Unreachable, match="does not speak segstream.v1"):
+        with pytest.raises(Unreachable, match=r"does not speak segstream\.v1"):
             await attempt(f"ws://127.0.0.1:{port}/ws")
 
 

@@ -15,7 +15,8 @@ def clip() -> SampleClip:
 
 def test_a_frame_is_rgb_of_the_size_asked_for(clip: SampleClip) -> None:
     frame = clip.at(0.0)
-    assert (frame.shape, frame.dtype) == ((180, 320, 3), np.uint8)
+    assert frame.shape == (180, 320, 3)
+    assert frame.dtype == np.uint8
 
 
 def test_the_same_moment_is_the_same_frame_in_any_clip(clip: SampleClip) -> None:

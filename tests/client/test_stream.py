@@ -48,10 +48,14 @@ async def session(
 
 async def rest(stream: Stream) -> list[Outcome]:
     """The outcomes until the other side closes."""
-    outcomes = []
+    outcomes: list[Outcome] = []
+
+    async def read() -> None:
+        async for outcome in stream:
+            outcomes.append(outcome)  # noqa: PERF401 - what came before the end counts
+
     with pytest.raises(Closed):
-        while True:
-            outcomes.append(await anext(stream))
+        await read()
     return outcomes
 
 
@@ -284,11 +288,12 @@ async def test_a_server_that_falls_silent_is_given_up(server: FakeServer) -> Non
 
 
 async def test_any_message_counts_as_life(server: FakeServer) -> None:
-    lively = welcome(heartbeat_s=0.1, timeout_s=0.4)
+    lively = welcome(heartbeat_s=0.02, timeout_s=1.0)
     async with session(server, lively) as (stream, peer):
-        for _ in range(8):
-            t = (await peer.hear(Ping)).t
+        first = t = (await peer.hear(Ping)).t
+        while t < first + 1_200_000:  # microseconds: longer than the silence allowed
             await peer.say(ServerPong(t=t))
+            t = (await peer.hear(Ping)).t
         assert stream.end is None
 
 
@@ -393,6 +398,17 @@ async def test_leaving_closes_normally_and_ends_the_iteration(server: FakeServer
         await peer.hear(Frame)
     assert peer.socket.close_code == 1000
     assert [outcome async for outcome in stream] == [Dropped(seq, "closed")]
+
+
+async def test_leaving_a_server_that_reads_nothing_has_a_deadline(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("client.stream._CLOSE_TIMEOUT_S", 0.05)
+    async with session(server) as (stream, peer):
+        peer.socket.transport.pause_reading()
+    assert stream.end is not None
+    assert peer.socket.close_code is None  # it never took part
+    peer.socket.transport.abort()
 
 
 async def test_no_task_outlives_the_session(server: FakeServer) -> None:

@@ -112,7 +112,7 @@ class Flow(RuleBasedStateMachine):
         self.ended += len(self.box.put(waiting(self.put, self.clock), room))
         assert len(self.box) <= room
 
-    @precondition(lambda self: self.credit.available > 0 and len(self.box))
+    @precondition(lambda self: self.credit.available > 0 and len(self.box) > 0)
     @rule()
     def call_takes_the_oldest(self) -> None:
         taken = self.box.take()
@@ -121,7 +121,7 @@ class Flow(RuleBasedStateMachine):
         self.credit.reserve()
         self.under_way += 1
 
-    @precondition(lambda self: self.under_way)
+    @precondition(lambda self: self.under_way > 0)
     @rule(answered=st.booleans())
     def call_returns(self, answered: bool) -> None:
         self.under_way -= 1

@@ -36,6 +36,7 @@ def test_the_original_spelling_of_side_by_side_is_understood() -> None:
         {"overlay_opacity": "0.5"},
         {"overlay_opacity": float("nan")},
         {"class_filter": [-1]},
+        {"class_filter": [256]},  # label maps are uint8
         {"class_filter": [0.5]},
         {"class_filter": ["1"]},
         {"class_filter": [True]},

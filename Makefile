@@ -1,0 +1,56 @@
+# Two commands for a new user: make run, make test. Everything lands in .venv.
+PYTHON ?= python3
+PORT ?=
+PROFILE ?= auto
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help run check test unit integration e2e docs clean machine
+
+help:
+	@echo "make run          start SegStream and print the page's address (PORT=8001, PROFILE=fast|default)"
+	@echo "make test         every test: unit, integration on real Ray Serve, end to end in a browser"
+	@echo "make unit         the unit tests alone"
+	@echo "make check        format, lint, types, layers"
+	@echo "make docs         write the generated pages: docs/asyncapi.json, docs/disconnects.md"
+	@echo "make clean        remove the environment and the caches"
+
+run: .venv/run
+	@$(BIN)/python -m deployments.launch --profile $(PROFILE) $(if $(PORT),--port $(PORT))
+
+check: .venv/dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: .venv/dev
+	$(BIN)/pytest
+
+unit: .venv/dev
+	$(BIN)/pytest -m "not integration and not e2e"
+
+integration: .venv/dev
+	$(BIN)/pytest -m integration
+
+e2e: .venv/dev
+	$(BIN)/pytest -m e2e
+
+docs: .venv/dev
+	$(BIN)/python -m ingress.asyncapi > docs/asyncapi.json
+	$(BIN)/python -m ingress.disconnects > docs/disconnects.md
+
+clean:
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+machine:
+	@PYTHON="$(PYTHON)" sh scripts/check-machine
+
+.venv/run: pyproject.toml constraints.txt | machine
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+.venv/dev: .venv/run
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
