@@ -196,7 +196,7 @@ export class Stream extends EventTarget {
   /** Whether `sendFrame` would send. */
   get hasRoom() {
     // A socket that is closing still counts as live until its close event.
-    if (this.state.phase !== "live") return false;
+    if (this.state.phase !== "live" || this.#socket.readyState !== WebSocket.OPEN) return false;
     return this.#unanswered.size < this.welcome.max_in_flight && this.#socket.bufferedAmount === 0;
   }
 
