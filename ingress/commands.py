@@ -34,6 +34,8 @@ from ingress.service import Service, StatsFailed
 from ingress.stream import Stream
 from models.view import UnknownClass, View
 
+MIN_INTERVAL_S = 0.2
+
 Command = ChangeMode | UpdateViz | GetStats | SubscribeStats
 
 
@@ -140,17 +142,18 @@ class Commands:
         )
 
     def _subscribe(self, command: SubscribeStats) -> None:
+        """Replace the subscription; the first statistics are the reply, also to its end."""
         if self._subscription is not None:
             self._subscription.cancel()
-            self._subscription = None
-        if command.interval_s > 0:
-            interval_s = max(float(command.interval_s), MIN_INTERVAL_S)
-            self._subscription = self._tasks.create_task(self._send_stats_every(interval_s))
+        interval_s = max(float(command.interval_s), MIN_INTERVAL_S) if command.interval_s else None
+        work = self._send_stats_every(interval_s, command.id)
+        self._subscription = self._tasks.create_task(work)
 
-    async def _send_stats_every(self, interval_s: float) -> None:
-        while True:
-            await self._send_stats(None)
+    async def _send_stats_every(self, interval_s: float | None, reply_to: RequestId | None) -> None:
+        await self._send_stats(reply_to)
+        while interval_s is not None:
             await asyncio.sleep(interval_s)
+            await self._send_stats(None)
 
     def _unknown(self, mode: str) -> str:
         known = self._service.modes
@@ -162,6 +165,3 @@ class Commands:
 
     def _reply(self, message: ServerMessage) -> None:
         self._outbox.put_control(encode_text(message))
-
-
-MIN_INTERVAL_S = 0.2

@@ -111,7 +111,7 @@ class V1Voice:
     answers_in_order = False
 
     def waiting_room(self, in_flight_limit: int, outstanding: int) -> int:
-        return 1
+        return in_flight_limit
 
     def result(
         self, seq: int, flight: Flight, result: FrameResult, mode: ModeInfo, figures: Figures

@@ -48,6 +48,11 @@ class Mailbox:
         """The oldest waiting frame, or None."""
         return self._waiting.popleft() if self._waiting else None
 
+    def take_newest(self) -> tuple[Waiting | None, list[Waiting]]:
+        """The newest waiting frame, or None, and the older ones, which leave with it."""
+        newest = self._waiting.pop() if self._waiting else None
+        return newest, self.clear()
+
     def expired(self, before: float) -> list[Waiting]:
         """Remove and return the frames that came before that moment."""
         gone = []

@@ -73,7 +73,7 @@ class SessionLimits(Settings):
         Waiting frames, frames under way, results that wait to be sent, the
         control lane, the masks kept for statistics, and one message in transit.
         """
-        frames = max(self.max_in_flight + 1, self.plain_in_flight * 2) * self.max_frame_bytes
+        frames = 2 * max(self.max_in_flight, self.plain_in_flight) * self.max_frame_bytes
         results = max(self.max_in_flight, self.plain_in_flight + 1) * max_result_bytes
         masks = self.scene_masks * 8 * _KIB
         return frames + results + self.outbox_bytes + masks + 2 * self.max_message_bytes

@@ -72,7 +72,7 @@ class Stream:
         now = asyncio.get_running_loop().time()
         for stale in self._mailbox.expired(now - self._service.settings.limits.max_frame_age_s):
             self._drop(stale.frame, DropCause.STALE)
-        waiting = self._mailbox.take()
+        waiting = self._next()
         if waiting is None:
             return None
         self.window.reserve()
@@ -80,6 +80,19 @@ class Stream:
         flight = Flight(self, waiting.frame, request, self.mode, waiting.received_at, now)
         self._flights.append(flight)
         return flight
+
+    def _next(self) -> Waiting | None:
+        """The frame to analyze: the oldest where all are answered, else the newest.
+
+        Older ones are let go only now. Had the newer frame displaced them on arrival, a client
+        that sends the next frame as soon as one is dropped would spin.
+        """
+        if self._voice.answers_in_order:
+            return self._mailbox.take()
+        newest, older = self._mailbox.take_newest()
+        for superseded in older:
+            self._drop(superseded.frame, DropCause.SUPERSEDED)
+        return newest
 
     def land(self, flight: Flight) -> None:
         if self._ended:
