@@ -28,7 +28,6 @@ from ingress.protocol import (
     SubscribeStats,
     UpdateViz,
     VizUpdated,
-    encode_text,
 )
 from ingress.service import Service, StatsFailed
 from ingress.stream import Stream
@@ -164,4 +163,4 @@ class Commands:
         self._reply(Error(reply_to=reply_to, code=code, message=why))
 
     def _reply(self, message: ServerMessage) -> None:
-        self._outbox.put_control(encode_text(message))
+        self._outbox.put_control(message)

@@ -25,7 +25,6 @@ from ingress.protocol import (
     Result,
     ResultMeta,
     encode_result,
-    encode_text,
 )
 from models.frame import FrameResult
 
@@ -51,6 +50,7 @@ class Voice(Protocol):
 
     dialect: Dialect
     answers_in_order: bool
+    result_type: str
 
     def waiting_room(self, in_flight_limit: int, outstanding: int) -> int:
         """How many frames may wait, given how many are past the mailbox."""
@@ -60,7 +60,7 @@ class Voice(Protocol):
     ) -> str | bytes:
         """The message for a frame that got its result; ``figures`` hold it already."""
 
-    def failure(self, frame: Frame, code: ErrorCode, why: str) -> str:
+    def failure(self, frame: Frame, code: ErrorCode, why: str) -> Error:
         """The message for a frame that got an error."""
 
     def dropped(self, frame: Frame, cause: DropCause, outbox: Outbox) -> None:
@@ -72,6 +72,7 @@ class PlainVoice:
 
     dialect = Dialect.PLAIN
     answers_in_order = True
+    result_type = "segmentation"
 
     def waiting_room(self, in_flight_limit: int, outstanding: int) -> int:
         return max(1, in_flight_limit - outstanding)
@@ -97,8 +98,8 @@ class PlainVoice:
             {**head, "data": base64.b64encode(result.payload).decode(), "metadata": metadata}
         )
 
-    def failure(self, frame: Frame, code: ErrorCode, why: str) -> str:
-        return encode_text(Error(code=code, message=why, timestamp=frame.timestamp))
+    def failure(self, frame: Frame, code: ErrorCode, why: str) -> Error:
+        return Error(code=code, message=why, timestamp=frame.timestamp)
 
     def dropped(self, frame: Frame, cause: DropCause, outbox: Outbox) -> None:
         outbox.put_control(self.failure(frame, ErrorCode.FRAME_DROPPED, _DROP_WORDS[cause]))
@@ -109,6 +110,7 @@ class V1Voice:
 
     dialect = Dialect.V1
     answers_in_order = False
+    result_type = "result"
 
     def waiting_room(self, in_flight_limit: int, outstanding: int) -> int:
         return in_flight_limit
@@ -129,8 +131,8 @@ class V1Voice:
             Result(seq, flight.frame.seq, flight.frame.captured_us, meta, result.payload)
         )
 
-    def failure(self, frame: Frame, code: ErrorCode, why: str) -> str:
-        return encode_text(Error(code=code, message=why, frame_seq=frame.seq))
+    def failure(self, frame: Frame, code: ErrorCode, why: str) -> Error:
+        return Error(code=code, message=why, frame_seq=frame.seq)
 
     def dropped(self, frame: Frame, cause: DropCause, outbox: Outbox) -> None:
         outbox.put_dropped(frame.seq, cause)

@@ -12,8 +12,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from ingress.protocol import DropCause, Dropped, encode_text
+from ingress.protocol import DropCause, Dropped, ServerMessage, encode_text, type_of
 
 _MAX_DROPS = 4096
 
@@ -25,6 +26,15 @@ def size_of(message: str | bytes) -> int:
     return len(message)
 
 
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One message to send, and the ``type`` under which it is counted."""
+
+    kind: str
+    data: str | bytes
+    is_result: bool = False
+
+
 class Outbox:
     """Messages in the order in which the one writer sends them."""
 
@@ -32,10 +42,10 @@ class Outbox:
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         self._on_full = on_full
-        self._control: deque[str] = deque()
+        self._control: deque[Outgoing] = deque()
         self._control_bytes = 0
         self._drops: dict[DropCause, list[int]] = {}
-        self._results: deque[str | bytes] = deque()
+        self._results: deque[Outgoing] = deque()
         self._results_bytes = 0
         self._filled = asyncio.Event()
 
@@ -44,16 +54,15 @@ class Outbox:
         """Bytes that wait, notices of drops not counted."""
         return self._control_bytes + self._results_bytes
 
-    def put_control(self, message: str) -> None:
+    def put_control(self, message: ServerMessage) -> None:
         """Append to the control lane; at its bound the message is let go and ``on_full`` called."""
-        if (
-            len(self._control) >= self._max_messages
-            or self._control_bytes + size_of(message) > self._max_bytes
-        ):
+        text = encode_text(message)
+        size = size_of(text)
+        if len(self._control) >= self._max_messages or self._control_bytes + size > self._max_bytes:
             self._on_full()
             return
-        self._control.append(message)
-        self._control_bytes += size_of(message)
+        self._control.append(Outgoing(type_of(type(message)), text))
+        self._control_bytes += size
         self._filled.set()
 
     def put_dropped(self, seq: int, cause: DropCause) -> None:
@@ -65,25 +74,25 @@ class Outbox:
         notices.append(seq)
         self._filled.set()
 
-    def put_result(self, message: str | bytes) -> None:
+    def put_result(self, kind: str, data: str | bytes) -> None:
         """Append to the lane of results."""
-        self._results.append(message)
-        self._results_bytes += size_of(message)
+        self._results.append(Outgoing(kind, data, is_result=True))
+        self._results_bytes += size_of(data)
         self._filled.set()
 
-    async def take(self) -> tuple[str | bytes, bool]:
-        """The next message and whether it is from the lane of results; waits for one."""
+    async def take(self) -> Outgoing:
+        """The next message; waits for one."""
         while True:
             if self._control:
-                text = self._control.popleft()
-                self._control_bytes -= size_of(text)
-                return text, False
+                outgoing = self._control.popleft()
+                self._control_bytes -= size_of(outgoing.data)
+                return outgoing
             if self._drops:
                 cause, frames = self._drops.popitem()
-                return encode_text(Dropped(frames=tuple(frames), cause=cause)), False
+                return Outgoing("dropped", encode_text(Dropped(frames=tuple(frames), cause=cause)))
             if self._results:
-                result = self._results.popleft()
-                self._results_bytes -= size_of(result)
-                return result, True
+                outgoing = self._results.popleft()
+                self._results_bytes -= size_of(outgoing.data)
+                return outgoing
             self._filled.clear()
             await self._filled.wait()

@@ -17,7 +17,7 @@ from ingress.figures import Figures
 from ingress.mailbox import CreditWindow, Mailbox, Waiting
 from ingress.metrics import DISCONNECTED
 from ingress.outbox import Outbox
-from ingress.protocol import DropCause, ErrorCode, Frame
+from ingress.protocol import DropCause, ErrorCode, Frame, encode_text
 from ingress.service import Service
 from models.frame import FrameFailure, FrameRequest, FrameResult
 from models.view import View
@@ -47,6 +47,11 @@ class Stream:
     def size_bytes(self) -> int:
         """Encoded pictures held: those that wait and those under way."""
         return self._mailbox.size_bytes + sum(len(f.frame.image) for f in self._flights)
+
+    @property
+    def credit_exhausted(self) -> bool:
+        """Whether the client has left every result that it may have unacknowledged."""
+        return not self._voice.answers_in_order and self.window.unacked >= self._limit
 
     @property
     def is_ready(self) -> bool:
@@ -160,17 +165,18 @@ class Stream:
             self._remember_mask(flight.received_at, result.thumbnail)
         info = self._service.modes[mode]
         seq = self.window.emit()
-        self._outbox.put_result(self._voice.result(seq, flight, result, info, self._figures))
+        message = self._voice.result(seq, flight, result, info, self._figures)
+        self._outbox.put_result(self._voice.result_type, message)
 
     def _answer_failure(self, flight: Flight, code: ErrorCode, why: str) -> None:
         self._count_error(flight.mode)
-        message = self._voice.failure(flight.frame, code, why)
+        error = self._voice.failure(flight.frame, code, why)
         if self._voice.answers_in_order:
             self.window.emit()
-            self._outbox.put_result(message)
+            self._outbox.put_result("error", encode_text(error))
         else:
             self.window.release()
-            self._outbox.put_control(message)
+            self._outbox.put_control(error)
 
     def _remember_mask(self, moment: float, thumbnail: bytes) -> None:
         oldest = moment - self._service.settings.limits.scene_window_s

@@ -6,8 +6,17 @@ import asyncio
 
 import pytest
 
-from ingress.outbox import Outbox, size_of
-from ingress.protocol import DropCause, Dropped, parse_server_text
+from ingress.outbox import Outbox, Outgoing, size_of
+from ingress.protocol import (
+    DropCause,
+    Dropped,
+    Error,
+    ErrorCode,
+    ServerMessage,
+    ServerPong,
+    encode_text,
+    parse_server_text,
+)
 
 
 class Alarm:
@@ -20,6 +29,18 @@ class Alarm:
         self.rung += 1
 
 
+def pong(t: int) -> ServerPong:
+    return ServerPong(t=t)
+
+
+def sent(message: ServerMessage) -> Outgoing:
+    return Outgoing("pong", encode_text(message))
+
+
+def result(data: bytes) -> Outgoing:
+    return Outgoing("result", data, is_result=True)
+
+
 @pytest.fixture
 def alarm() -> Alarm:
     return Alarm()
@@ -27,34 +48,34 @@ def alarm() -> Alarm:
 
 @pytest.fixture
 def outbox(alarm: Alarm) -> Outbox:
-    return Outbox(max_messages=3, max_bytes=100, on_full=alarm)
+    return Outbox(max_messages=3, max_bytes=200, on_full=alarm)
 
 
 async def test_control_goes_before_results_and_each_lane_keeps_its_order(outbox: Outbox) -> None:
     for message in (b"r1", b"r2"):
-        outbox.put_result(message)
-    for text in ("c1", "c2"):
-        outbox.put_control(text)
+        outbox.put_result("result", message)
+    for t in (1, 2):
+        outbox.put_control(pong(t))
     taken = [await outbox.take() for _ in range(4)]
-    assert taken == [("c1", False), ("c2", False), (b"r1", True), (b"r2", True)]
+    assert taken == [sent(pong(1)), sent(pong(2)), result(b"r1"), result(b"r2")]
 
 
 async def test_drops_of_one_cause_leave_as_one_message_between_the_lanes(outbox: Outbox) -> None:
-    outbox.put_result(b"r")
+    outbox.put_result("result", b"r")
     for seq in (4, 5):
         outbox.put_dropped(seq, DropCause.STALE)
-    outbox.put_control("c")
-    assert await outbox.take() == ("c", False)
-    text, is_result = await outbox.take()
-    assert parse_server_text(str(text)) == Dropped(frames=(4, 5), cause=DropCause.STALE)
-    assert not is_result
-    assert await outbox.take() == (b"r", True)
+    outbox.put_control(pong(1))
+    assert await outbox.take() == sent(pong(1))
+    notice = await outbox.take()
+    assert parse_server_text(str(notice.data)) == Dropped(frames=(4, 5), cause=DropCause.STALE)
+    assert (notice.kind, notice.is_result) == ("dropped", False)
+    assert await outbox.take() == result(b"r")
 
 
 async def test_each_cause_of_drops_has_its_own_message(outbox: Outbox) -> None:
     for seq, cause in enumerate(DropCause):
         outbox.put_dropped(seq, cause)
-    notices = [parse_server_text(str((await outbox.take())[0])) for _ in DropCause]
+    notices = [parse_server_text(str((await outbox.take()).data)) for _ in DropCause]
     assert {n.cause: n.frames for n in notices if isinstance(n, Dropped)} == {
         cause: (seq,) for seq, cause in enumerate(DropCause)
     }
@@ -62,12 +83,12 @@ async def test_each_cause_of_drops_has_its_own_message(outbox: Outbox) -> None:
 
 async def test_a_writer_that_waits_is_woken_by_any_lane(outbox: Outbox) -> None:
     loop = asyncio.get_running_loop()
-    loop.call_soon(outbox.put_control, "c")
-    assert await outbox.take() == ("c", False)
-    loop.call_soon(outbox.put_result, b"r")
-    assert await outbox.take() == (b"r", True)
+    loop.call_soon(outbox.put_control, pong(1))
+    assert await outbox.take() == sent(pong(1))
+    loop.call_soon(outbox.put_result, "result", b"r")
+    assert await outbox.take() == result(b"r")
     loop.call_soon(outbox.put_dropped, 1, DropCause.STALE)
-    assert (await outbox.take())[1] is False
+    assert (await outbox.take()).kind == "dropped"
 
 
 async def test_a_take_that_is_cancelled_loses_nothing(outbox: Outbox) -> None:
@@ -76,30 +97,36 @@ async def test_a_take_that_is_cancelled_loses_nothing(outbox: Outbox) -> None:
     writer.cancel()
     with pytest.raises(asyncio.CancelledError):
         await writer
-    outbox.put_control("c")
-    assert await outbox.take() == ("c", False)
+    outbox.put_control(pong(1))
+    assert await outbox.take() == sent(pong(1))
 
 
 def test_too_many_control_messages_ring_the_alarm_and_are_let_go(
     outbox: Outbox, alarm: Alarm
 ) -> None:
     for _ in range(3):
-        outbox.put_control("c")
+        outbox.put_control(pong(1))
     assert alarm.rung == 0
-    outbox.put_control("c")
-    assert (alarm.rung, outbox.size_bytes) == (1, 3)
+    outbox.put_control(pong(1))
+    assert (alarm.rung, outbox.size_bytes) == (1, 3 * size_of(encode_text(pong(1))))
 
 
-def test_too_many_control_bytes_ring_the_alarm(outbox: Outbox, alarm: Alarm) -> None:
-    outbox.put_control("c" * 100)
+def error(text: str) -> Error:
+    return Error(code=ErrorCode.BAD_MESSAGE, message=text)
+
+
+def test_too_many_control_bytes_ring_the_alarm(alarm: Alarm) -> None:
+    outbox = Outbox(max_messages=3, max_bytes=size_of(encode_text(error("x" * 100))), on_full=alarm)
+    outbox.put_control(error("x" * 100))
     assert alarm.rung == 0
-    outbox.put_control("c")
+    outbox.put_control(error(""))
     assert alarm.rung == 1
 
 
-def test_bytes_are_those_on_the_wire_not_characters(outbox: Outbox, alarm: Alarm) -> None:
+def test_bytes_are_those_on_the_wire_not_characters(alarm: Alarm) -> None:
     assert size_of("\u20ac") == size_of(b"abc") == size_of("abc") == 3
-    outbox.put_control("\u20ac" * 34)
+    outbox = Outbox(max_messages=3, max_bytes=len(encode_text(error("\u20ac"))), on_full=alarm)
+    outbox.put_control(error("\u20ac"))
     assert alarm.rung == 1
 
 
@@ -112,10 +139,10 @@ def test_notices_of_drops_are_bounded_too(outbox: Outbox, alarm: Alarm) -> None:
 
 
 async def test_size_counts_both_lanes_down_to_nothing(outbox: Outbox) -> None:
-    outbox.put_control("\u20ac")
-    outbox.put_result(b"12345")
-    outbox.put_result("plain")
-    assert outbox.size_bytes == 13
+    outbox.put_control(pong(1))
+    outbox.put_result("result", b"12345")
+    outbox.put_result("segmentation", "plain")
+    assert outbox.size_bytes == size_of(encode_text(pong(1))) + 10
     for _ in range(3):
         await outbox.take()
     assert outbox.size_bytes == 0
