@@ -23,10 +23,11 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
+from typing import IO
 
 import psutil
 import yaml
@@ -123,7 +124,7 @@ def environment(profile: str, scratch: Path) -> dict[str, str]:
     ours = dict(BOTH)
     if profile == "fast":
         ours.update({**FAST, **_haproxy_files(scratch)})
-        ours["RAY_SERVE_HAPROXY_STATS_PORT"] = str(_free_port())
+        ours["RAY_SERVE_HAPROXY_STATS_PORT"] = str(free_port())
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     return {**ours, **os.environ, "PATH": path}
 
@@ -139,7 +140,7 @@ def _haproxy_files(scratch: Path) -> dict[str, str]:
     }
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -150,11 +151,9 @@ def _run(config: Path, port: int | None, profile: str, scratch: Path) -> int:
     config, host, port = configured(config, port, scratch)
     check_port(host, port)
     log.info("starting with the %s profile; the first start takes about half a minute", profile)
-    serve = shutil.which("serve", path=str(Path(sys.executable).parent)) or "serve"
-    command = [serve, "run", str(config)]
     # In this order: a signal that is caught here is back at its default in the child, one that
     # is ignored (as in a shell's background job) would be ignored there too.
-    with _ctrl_c() as asked_to_stop, _Server(command, environment(profile, scratch)) as server:
+    with _ctrl_c() as asked_to_stop, Server(config, environment(profile, scratch)) as server:
         shown = "localhost" if host in ("0.0.0.0", "127.0.0.1") else host
         url = f"http://{shown}:{port}/"
         if server.wait_until_ready(f"{url}health", asked_to_stop):
@@ -182,16 +181,26 @@ def _ctrl_c() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-class _Server:
+class Server:
     """``serve run`` and every process that it starts, Ray's included."""
 
-    def __init__(self, command: list[str], env: Mapping[str, str]) -> None:
+    def __init__(
+        self, config: Path, env: Mapping[str, str], output: IO[bytes] | None = None
+    ) -> None:
+        serve = shutil.which("serve", path=str(Path(sys.executable).parent)) or "serve"
         # A session of its own: the terminal's Ctrl-C reaches us alone, and Serve shuts down
         # its replicas in order instead of all of them dying at once.
-        self._process = subprocess.Popen(command, cwd=ROOT, env=dict(env), start_new_session=True)
+        self._process = subprocess.Popen(
+            [serve, "run", str(config)],
+            cwd=ROOT,
+            env=dict(env),
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
         self._family: set[psutil.Process] = set()
 
-    def __enter__(self) -> _Server:
+    def __enter__(self) -> Server:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -212,10 +221,16 @@ class _Server:
         return self._process.poll() is None
 
     @property
+    def family(self) -> set[psutil.Process]:
+        """Every process below ours that was seen."""
+        self._note_family()
+        return self._family
+
+    @property
     def status(self) -> int | None:
         return self._process.returncode
 
-    def wait_until_ready(self, health: str, asked_to_stop: list[int]) -> bool:
+    def wait_until_ready(self, health: str, asked_to_stop: Sequence[int] = ()) -> bool:
         """Poll ``health``; False where the server ended, or the user gave up, before."""
         deadline = time.monotonic() + _READY_S
         while self.running and not asked_to_stop:

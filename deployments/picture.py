@@ -50,12 +50,14 @@ def read_query(query: Mapping[str, str], service: Service) -> tuple[str, View]:
     if mode not in service.modes:
         hint = nearest(mode, service.modes) or f"; known are {', '.join(service.modes)}"
         raise PictureRefused(404, ErrorCode.INVALID_MODE, f"mode: no such mode{hint}")
-    if "class_filter" in settings:
-        settings["class_filter"] = settings["class_filter"].split(",")
+    class_filter = settings.pop("class_filter", None)
     settings.setdefault("output", "mask")
     try:
         view = View.model_validate_strings(settings)
-        view.check_classes(len(service.modes[mode].labels))
+        if class_filter is not None:
+            # pydantic's reading of strings knows no lists; what is no number it refuses itself.
+            ids = [int(part) if part.isdecimal() else part for part in class_filter.split(",")]
+            view = view.updated({"class_filter": ids}, len(service.modes[mode].labels))
     except ValidationError as error:
         raise PictureRefused(422, ErrorCode.VIZ_UPDATE_FAILED, explain(error, View)) from None
     except UnknownClass as error:

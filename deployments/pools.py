@@ -66,7 +66,6 @@ class Pools:
         try:
             await self._handles[mode].broadcast("prepare", mode).results_async()
         except _GONE as error:
-            log.warning("mode %s: no replica to load it: %s", mode, type(error).__name__)
             raise ModeFailed(f"no replica of {mode} is there; try again in a moment") from error
         except _FAILED as error:
             log.warning("mode %s could not be loaded", mode, exc_info=error)

@@ -9,6 +9,7 @@ overtakes is told so.
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from pydantic import ValidationError
 
@@ -32,6 +33,8 @@ from ingress.protocol import (
 from ingress.service import Service, StatsFailed
 from ingress.stream import Stream
 from models.view import UnknownClass, View
+
+log = logging.getLogger("segstream.commands")
 
 MIN_INTERVAL_S = 0.2
 
@@ -92,6 +95,7 @@ class Commands:
             async with asyncio.timeout(timeout_s):
                 await self._service.analyzer.prepare(mode)
         except ModeFailed as error:
+            log.warning("mode %s was asked for and is not to be had: %s", mode, error)
             self._refuse(command.id, ErrorCode.MODE_CHANGE_FAILED, str(error))
             return
         except TimeoutError:

@@ -90,12 +90,13 @@ def _reaches(header: Header, divisor: int, at_least: Size) -> bool:
 def stretched(pixels: Pixels, size: Size) -> Pixels:
     """``pixels`` at exactly ``size``, as a network wants them; aspect is not kept.
 
-    Halves while that leaves enough, then interpolates: cheap as bilinear (0.2 ms from
-    640 x 480, against 1.8 ms for INTER_AREA), without its aliasing, and the same picture
-    that a reduced decode gives.
+    Plain bilinear, as MediaPipe feeds these networks: averaging first costs `person-wide` 4 %
+    of IoU with its reference on the portrait. From four times the size on, where bilinear
+    would skip most pixels, the picture is halved before: 0.2 ms from 640 x 480, against
+    1.8 ms for INTER_AREA.
     """
     height, width = size
-    while pixels.shape[0] >= 2 * height and pixels.shape[1] >= 2 * width:
+    while pixels.shape[0] >= 4 * height and pixels.shape[1] >= 4 * width:
         pixels = resized(pixels, (pixels.shape[0] // 2, pixels.shape[1] // 2))
     return resized(pixels, size)
 

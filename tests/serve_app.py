@@ -1,0 +1,101 @@
+"""One real Serve application for all integration and browser tests of a run.
+
+It is started as an operator would, by ``serve run``, on a port and in a Ray
+temporary folder of its own, and what it says on the console and in Serve's log
+files is there for tests to read.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from deployments.launch import ROOT, Server, environment, free_port
+
+SERVE_YAML = ROOT / "configs" / "serve.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class ServeApp:
+    """A running application: where it listens, what it said, which processes it has."""
+
+    http: str
+    ws: str
+    scratch: Path
+    server: Server
+
+    def log(self) -> str:
+        """Everything said so far: the console, then every log file of Serve's."""
+        files = sorted(self.scratch.glob("ray/session_2*/logs/serve/*.log"))
+        return "\n".join(path.read_text(errors="replace") for path in (self.console, *files))
+
+    def ended(self, since: int = 0) -> list[str]:
+        """The log lines of sessions that ended, from the replicas' own files."""
+        lines = [
+            line
+            for path in sorted(self.scratch.glob("ray/session_2*/logs/serve/replica_*ingress*.log"))
+            for line in path.read_text(errors="replace").splitlines()
+        ]
+        return [line for line in lines if re.search(r"session \S+ ended: ", line)][since:]
+
+    @property
+    def console(self) -> Path:
+        return self.scratch / "console.log"
+
+    def replica(self, deployment: str) -> psutil.Process:
+        """The process of a deployment that has one replica."""
+        title = f"ServeReplica:segstream:{deployment}"
+        found = [p for p in self.server.family if p.is_running() and title in "".join(p.cmdline())]
+        assert len(found) == 1, f"{len(found)} processes of {deployment}"
+        return found[0]
+
+    def get(self, path: str) -> bytes:
+        """The body of an HTTP GET."""
+        with urllib.request.urlopen(self.http + path, timeout=30) as response:
+            body: bytes = response.read()
+        return body
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of the samples called ``name`` that carry ``labels``."""
+        text = self.get("metrics").decode()
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
+
+@contextmanager
+def serve_app(
+    profile: str, adjust: Callable[[dict[str, object]], None] | None = None
+) -> Iterator[ServeApp]:
+    """Start the application of configs/serve.yaml, its args changed by ``adjust``."""
+    # Ray's sockets are in here, and a socket's path has at most 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="seg") as folder:
+        scratch = Path(folder)
+        content = yaml.safe_load(SERVE_YAML.read_text())
+        port = content["http_options"]["port"] = free_port()
+        if adjust:
+            adjust(content["applications"][0]["args"])
+        config = scratch / "serve.yaml"
+        config.write_text(yaml.safe_dump(content, sort_keys=False))
+        env = environment(profile, scratch) | {"RAY_TMPDIR": folder, "RAY_DEDUP_LOGS": "0"}
+        with (
+            (scratch / "console.log").open("wb") as console,
+            Server(config, env, console) as server,
+        ):
+            app = ServeApp(
+                f"http://127.0.0.1:{port}/", f"ws://127.0.0.1:{port}/ws", scratch, server
+            )
+            assert server.wait_until_ready(f"{app.http}health"), app.log()[-4000:]
+            yield app
