@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 from hypothesis import settings
 
 from tests.serve_app import ServeApp, serve_app
+from tests.virtual_time import VirtualTimeLoop
 
 settings.register_profile("segstream", deadline=None)  # machines differ
 settings.load_profile("segstream")
+
+
+def pytest_asyncio_loop_factories(
+    item: pytest.Item,
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The connection layer's tests run on virtual time, all others on the real one."""
+    if item.path.parent.name == "ingress":
+        return {"virtual": VirtualTimeLoop}
+    return {"real": asyncio.new_event_loop}
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,209 @@
+"""What the tests of the connection layer share: the fakes on its every side."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from ingress.connection import TransportLost
+from ingress.disconnects import Disconnect
+from ingress.dispatcher import ModeFailed
+from ingress.metrics import Metrics
+from ingress.protocol import ModeInfo
+from ingress.service import Service
+from ingress.settings import IngressSettings
+from models.catalog import MODES
+from models.frame import FrameOutcome, FrameRequest, FrameResult
+
+
+class FakeTransport:
+    """A peer under the test's control; keeps everything that reached the wire.
+
+    ``come`` is what the peer does: a message, or a Disconnect that ``receive`` raises.
+    """
+
+    def __init__(self) -> None:
+        self.subprotocol: str | None = None
+        self.sent: list[str | bytes] = []
+        self.closed: tuple[int, str] | None = None
+        self.dead = False  # sends find the transport lost
+        self.stalled = False  # sends and the close never return
+        self._coming: asyncio.Queue[str | bytes | BaseException] = asyncio.Queue()
+
+    def come(self, *events: str | bytes | BaseException) -> None:
+        for event in events:
+            self._coming.put_nowait(event)
+
+    async def accept(self, subprotocol: str | None) -> None:
+        if self.dead:
+            raise TransportLost
+        self.subprotocol = subprotocol
+
+    async def receive(self) -> str | bytes:
+        event = await self._coming.get()
+        if isinstance(event, BaseException):
+            raise event
+        return event
+
+    async def send(self, message: str | bytes) -> None:
+        assert self.closed is None, "sent after the close"
+        await self._pass()
+        self.sent.append(message)
+
+    async def close(self, code: int, reason: str) -> None:
+        assert self.closed is None, "closed twice"
+        await self._pass()
+        self.closed = (code, reason)
+
+    async def _pass(self) -> None:
+        if self.stalled:
+            await asyncio.Event().wait()
+        if self.dead:
+            raise TransportLost
+        await asyncio.sleep(0)
+
+
+def result(request: FrameRequest) -> FrameResult:
+    """A result that carries its frame's image back, so that a mix-up shows."""
+    stages = {"decode": 1.0, "inference": 2.0, "render": 1.0, "encode": 1.0}
+    return FrameResult(request.image, "image/png", 4, 3, ((0, 0.6), (1, 0.4)), b"thumb", stages)
+
+
+Answer = Callable[[str, Sequence[FrameRequest]], Awaitable[Sequence[FrameOutcome]]]
+
+
+@dataclass
+class FakeAnalyzer:
+    """Models that answer at once, after ``delay_s``, when ``gate`` opens, or as ``answer`` says."""
+
+    delay_s: float = 0.0
+    gate: asyncio.Event | None = None
+    answer: Answer | None = None
+    calls: list[tuple[str, list[bytes]]] = field(default_factory=list)
+    prepared: list[str] = field(default_factory=list)
+    prepare_s: dict[str, float] = field(default_factory=dict)
+    broken_modes: set[str] = field(default_factory=set)
+    cancelled: int = 0
+    running: int = 0
+
+    async def analyze(self, mode: str, frames: Sequence[FrameRequest]) -> Sequence[FrameOutcome]:
+        self.calls.append((mode, [frame.image for frame in frames]))
+        self.running += 1
+        try:
+            if self.gate:
+                await self.gate.wait()
+            await asyncio.sleep(self.delay_s)
+            if self.answer:
+                return await self.answer(mode, frames)
+            return [result(frame) for frame in frames]
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        finally:
+            self.running -= 1
+
+    async def prepare(self, mode: str) -> None:
+        await asyncio.sleep(self.prepare_s.get(mode, 0.0))
+        if mode in self.broken_modes:
+            raise ModeFailed(f"{mode} could not be loaded")
+        self.prepared.append(mode)
+
+
+@dataclass
+class FakeAnalyst:
+    """Statistics that say how many masks they were given, or fail."""
+
+    failure: Exception | None = None
+    asked: deque[tuple[str, int]] = field(default_factory=deque)
+
+    async def scene(self, mode: str, masks: Sequence[tuple[float, bytes]]) -> Mapping[str, Any]:
+        self.asked.append((mode, len(masks)))
+        if self.failure:
+            raise self.failure
+        return {"frames": len(masks)}
+
+
+class FakeCensus:
+    async def replicas(self) -> Mapping[str, int]:
+        return {"segmenter-main": 1}
+
+
+@dataclass
+class World:
+    """A service and the fakes behind it."""
+
+    service: Service
+    analyzer: FakeAnalyzer
+    analyst: FakeAnalyst
+
+    def count(self, name: str, **labels: str) -> float:
+        """One sample of the service's metrics, 0.0 where it does not exist."""
+        return self.service.metrics.registry.get_sample_value(f"segstream_{name}", labels) or 0.0
+
+    def total(self, name: str) -> float:
+        """The sum over a metric's samples of exactly that name."""
+        families = self.service.metrics.registry.collect()
+        return sum(
+            sample.value
+            for family in families
+            for sample in family.samples
+            if sample.name == f"segstream_{name}"
+        )
+
+
+def mode_info(name: str) -> ModeInfo:
+    spec = MODES[name]
+    return ModeInfo(
+        name=name,
+        title=spec.title,
+        labels=spec.labels,
+        palette=spec.palette,
+        input_size=spec.input_size,
+    )
+
+
+MakeWorld = Callable[..., World]
+
+
+@pytest.fixture
+def make_world() -> MakeWorld:
+    """``make_world(limits={...}, ...)``: a service with these groups of settings."""
+
+    def make(**groups: Mapping[str, Any]) -> World:
+        analyzer, analyst = FakeAnalyzer(), FakeAnalyst()
+        service = Service(
+            settings=IngressSettings.model_validate(groups),
+            modes={name: mode_info(name) for name in MODES},
+            analyzer=analyzer,
+            analyst=analyst,
+            census=FakeCensus(),
+            metrics=Metrics(MODES),
+        )
+        return World(service, analyzer, analyst)
+
+    return make
+
+
+@pytest.fixture
+def world(make_world: MakeWorld) -> World:
+    return make_world()
+
+
+@pytest.fixture
+def peer() -> FakeTransport:
+    return FakeTransport()
+
+
+async def settle(turns: int = 50) -> None:
+    """Let every task that can run do so; no time passes."""
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+
+def lost() -> Disconnect:
+    return Disconnect("connection_lost", code_seen=1005)

@@ -1,0 +1,400 @@
+"""The life of a session: every way it can end, and what each costs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from ingress.disconnects import DISCONNECTS, Disconnect, disconnect_seen
+from ingress.protocol import Dialect, Frame, encode_frame, parse_result
+from ingress.session import Session
+from tests.ingress.conftest import FakeTransport, MakeWorld, World, lost, settle
+
+Lines = Callable[[], list[logging.LogRecord]]
+
+HELLO = '{"type":"hello"}'
+
+
+@asynccontextmanager
+async def session(
+    world: World, peer: FakeTransport, dialect: Dialect = Dialect.V1
+) -> AsyncIterator[Session]:
+    """A session that runs, and has ended when the block ends."""
+    made = Session(world.service, peer, dialect)
+    running = asyncio.create_task(made.run())
+    try:
+        await settle()
+        yield made
+        await asyncio.wait_for(running, 120)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+def said(peer: FakeTransport) -> list[dict[str, Any]]:
+    return [json.loads(message) for message in peer.sent if isinstance(message, str)]
+
+
+def types(peer: FakeTransport) -> list[str]:
+    return [message["type"] for message in said(peer)]
+
+
+@pytest.fixture
+def lines(caplog: pytest.LogCaptureFixture) -> Lines:
+    """The records of sessions that ended."""
+    caplog.set_level(logging.DEBUG)
+
+    def ended() -> list[logging.LogRecord]:
+        return [record for record in caplog.records if " ended: " in record.getMessage()]
+
+    return ended
+
+
+def check_end(world: World, lines: Lines, reason: str) -> None:
+    """One count, one line at the table's level, the balance, and no task left behind."""
+    row = DISCONNECTS[reason]
+    assert world.count(
+        "ws_disconnects_total", reason=reason, initiator=row.initiator
+    ) == 1, reason  # fmt: skip
+    assert world.total("ws_disconnects_total") == world.total("ws_connections_total") == 1
+    assert world.total("ws_connections_now") == 0
+    assert [record.levelno for record in lines()] == [row.level]
+    assert reason in lines()[0].getMessage()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@pytest.mark.parametrize(
+    ("code", "close_frame", "reason"),
+    [
+        (1000, True, "client_close"),
+        (1001, True, "client_close"),
+        (4444, True, "client_close"),
+        (1005, True, "client_close"),
+        (1005, False, "connection_lost"),
+        (1006, False, "connection_lost"),
+        (None, False, "connection_lost"),
+        (1002, True, "protocol_error"),
+        (1003, True, "protocol_error"),
+        (1007, True, "protocol_error"),
+        (1009, True, "message_too_big"),
+    ],
+)
+@pytest.mark.parametrize("dialect", Dialect)
+async def test_an_end_that_the_peer_made_is_counted_once_and_not_answered(
+    world: World,
+    peer: FakeTransport,
+    lines: Lines,
+    dialect: Dialect,
+    code: int | None,
+    close_frame: bool,
+    reason: str,
+) -> None:
+    async with session(world, peer, dialect):
+        peer.come(disconnect_seen(code, close_frame=close_frame))
+    check_end(world, lines, reason)
+    assert peer.closed is None
+    assert "bye" not in types(peer)
+
+
+async def test_a_proxy_that_dies_is_told_from_a_client_that_leaves(
+    world: World, peer: FakeTransport, lines: Lines
+) -> None:
+    async with session(world, peer):
+        peer.come(Disconnect("proxy_lost", "ActorDiedError"))
+    check_end(world, lines, "proxy_lost")
+
+
+async def test_no_hello_in_time_closes_with_its_code(
+    world: World, peer: FakeTransport, lines: Lines
+) -> None:
+    async with session(world, peer):
+        pass
+    check_end(world, lines, "hello_timeout")
+    assert peer.closed == (4001, "no hello within 10 s")
+    assert types(peer) == []
+
+
+async def test_a_silent_v1_client_is_pinged_and_then_closed(
+    world: World, peer: FakeTransport, lines: Lines
+) -> None:
+    started = asyncio.get_running_loop().time()
+    async with session(world, peer):
+        peer.come(HELLO)
+    assert asyncio.get_running_loop().time() - started == pytest.approx(20, abs=1)
+    check_end(world, lines, "keepalive_timeout")
+    assert types(peer) == ["welcome", "ping", "bye"]
+    assert said(peer)[-1] == {
+        "type": "bye", "reason": "keepalive_timeout", "retry_ms": [500, 30000], "resume": False,
+    }  # fmt: skip
+    assert peer.closed is not None
+    assert peer.closed[0] == 4201
+    assert world.count("ws_keepalive_timeouts_total") == 1
+
+
+async def test_a_pong_is_life_and_measures_the_heartbeat(world: World, peer: FakeTransport) -> None:
+    async with session(world, peer):
+        peer.come(HELLO)
+        for _ in range(6):
+            await asyncio.sleep(10.5)
+            peer.come(json.dumps({"type": "pong", "t": 1}))
+            await settle()
+            assert peer.closed is None
+        peer.come(lost())
+    assert world.count("ws_heartbeat_rtt_seconds_count") == 6
+
+
+async def test_a_client_that_does_nothing_is_closed_as_idle(
+    make_world: MakeWorld, peer: FakeTransport, lines: Lines
+) -> None:
+    world = make_world(limits={"idle_timeout_s": 30})
+    async with session(world, peer, Dialect.PLAIN):
+        pass
+    check_end(world, lines, "idle_timeout")
+    assert peer.closed == (4000, "no frame and no command for 30 s")
+
+
+async def test_a_send_that_is_not_taken_makes_a_slow_consumer(
+    world: World, peer: FakeTransport, lines: Lines
+) -> None:
+    peer.stalled = True
+    async with session(world, peer, Dialect.PLAIN):
+        pass
+    check_end(world, lines, "slow_consumer")
+    assert peer.sent == []
+    assert peer.closed is None, "a stalled peer takes no close frame either"
+
+
+async def test_results_that_are_never_acknowledged_make_a_slow_consumer(
+    world: World, peer: FakeTransport, lines: Lines
+) -> None:
+    async with session(world, peer) as client:
+        peer.come(HELLO)
+        for seq in range(1, 9):
+            peer.come(encode_frame(Frame(seq, 0, 0, b"picture")))
+            await settle()
+        assert client.stream.window.unacked == 4
+        for _ in range(8):
+            await asyncio.sleep(5)
+            peer.come('{"type":"ping","t":1}')  # alive, but takes no result
+    check_end(world, lines, "slow_consumer")
+    assert sum(isinstance(message, bytes) for message in peer.sent) == 4
+
+
+async def test_replies_that_pile_up_make_a_slow_consumer(
+    make_world: MakeWorld, peer: FakeTransport, lines: Lines
+) -> None:
+    world = make_world(limits={"outbox_messages": 8, "send_timeout_s": 1000})
+    async with session(world, peer, Dialect.PLAIN):
+        peer.stalled = True
+        peer.come(*['{"type":"ping","t":1}'] * 20)
+    check_end(world, lines, "slow_consumer")
+
+
+async def test_too_many_bad_messages_are_a_policy_violation(
+    make_world: MakeWorld, peer: FakeTransport, lines: Lines
+) -> None:
+    world = make_world(limits={"max_bad_messages": 5})
+    async with session(world, peer, Dialect.PLAIN):
+        peer.come(*["nonsense"] * 6)
+    check_end(world, lines, "policy_violation")
+    assert types(peer).count("error") <= 5
+    assert peer.closed == (1008, "too many bad messages")
+
+
+async def test_bad_messages_over_a_long_time_are_forgiven(
+    make_world: MakeWorld, peer: FakeTransport
+) -> None:
+    world = make_world(limits={"max_bad_messages": 5})
+    async with session(world, peer, Dialect.PLAIN):
+        for _ in range(20):
+            peer.come("nonsense")
+            await asyncio.sleep(13)
+        assert peer.closed is None
+        peer.come(lost())
+    assert types(peer).count("error") == 20
+
+
+async def test_a_full_server_says_so_after_accept(
+    make_world: MakeWorld, peer: FakeTransport
+) -> None:
+    world = make_world(admission={"max_sessions": 1})
+    async with session(world, peer):
+        late = FakeTransport()
+        async with session(world, late):
+            pass
+        assert late.closed is not None
+        assert late.closed[0] == 1013
+        peer.come(lost())
+    assert world.total("ws_connections_total") == world.total("ws_disconnects_total") == 2
+
+
+async def test_a_bug_costs_one_traceback_and_an_apology_without_details(
+    world: World, peer: FakeTransport, lines: Lines, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with session(world, peer):
+        peer.come(HELLO)
+        await settle()
+        peer.come(ZeroDivisionError("secret"))
+    check_end(world, lines, "server_error")
+    assert [r for r in caplog.records if r.exc_info] != []
+    assert len([r for r in caplog.records if r.exc_info]) == 1
+    assert peer.closed is not None
+    assert peer.closed[0] == 1011
+    assert "secret" not in str(peer.closed) + str(peer.sent)
+    assert world.count("unhandled_exceptions_total") == 1
+
+
+async def test_a_cancellation_from_outside_is_accounted_with_the_code_that_comes_beside_it(
+    world: World, peer: FakeTransport, lines: Lines
+) -> None:
+    running = asyncio.create_task(Session(world.service, peer, Dialect.V1).run())
+    await settle()
+    running.cancel()
+    peer.come(disconnect_seen(1001, close_frame=True))
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    check_end(world, lines, "client_close")
+
+
+async def test_a_cancellation_without_last_words_is_the_proxys(
+    world: World, peer: FakeTransport, lines: Lines
+) -> None:
+    running = asyncio.create_task(Session(world.service, peer, Dialect.V1).run())
+    await settle()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    check_end(world, lines, "proxy_lost")
+
+
+async def test_an_end_asked_for_from_outside_closes_with_its_code(
+    world: World, peer: FakeTransport, lines: Lines
+) -> None:
+    async with session(world, peer) as made:
+        peer.come(HELLO)
+        await settle()
+        made.end(Disconnect("server_shutdown", "the replica stops"))
+        made.end(Disconnect("server_error", "too late to count"))
+    check_end(world, lines, "server_shutdown")
+    assert peer.closed == (1012, "the replica stops")
+    assert types(peer)[-1] == "bye"
+
+
+async def test_a_peer_that_is_gone_before_accept_is_no_connection(
+    world: World, peer: FakeTransport, lines: Lines
+) -> None:
+    peer.dead = True
+    await Session(world.service, peer, Dialect.V1).run()
+    assert world.total("ws_connections_total") == world.total("ws_disconnects_total") == 0
+    assert lines() == []
+
+
+async def test_sends_that_find_the_peer_gone_wait_for_receive_to_say_why(
+    world: World, peer: FakeTransport, lines: Lines
+) -> None:
+    async with session(world, peer, Dialect.PLAIN) as made:
+        peer.dead = True
+        peer.come('{"type":"ping","t":1}', '{"type":"ping","t":2}')
+        await settle()
+        assert not made.is_open
+        assert lines() == []
+        peer.come(lost())
+    check_end(world, lines, "connection_lost")
+    assert types(peer) == ["connected"]
+
+
+# ------------------------------------------------------------------ what is said
+
+
+async def test_a_plain_client_is_greeted_first(world: World, peer: FakeTransport) -> None:
+    async with session(world, peer, Dialect.PLAIN):
+        peer.come(lost())
+    assert peer.subprotocol is None
+    assert said(peer) == [
+        {
+            "type": "connected",
+            "status": "ready",
+            "available_models": ["person", "person-wide", "parts", "salient"],
+            "class_labels": ["background", "person"],
+            "current_model": "person",
+        }
+    ]
+
+
+async def test_hello_is_welcomed_with_the_limits(world: World, peer: FakeTransport) -> None:
+    async with session(world, peer):
+        peer.come('{"type":"hello","id":"h"}', '{"type":"hello"}')
+        await settle()
+        peer.come(lost())
+    welcome, refused = said(peer)
+    assert (peer.subprotocol, welcome["type"], welcome["reply_to"]) == (
+        "segstream.v1", "welcome", "h",
+    )  # fmt: skip
+    assert (welcome["max_in_flight"], welcome["heartbeat_s"], welcome["resumed"]) == (4, 10, False)
+    assert [mode["name"] for mode in welcome["modes"]] == list(world.service.modes)
+    assert (refused["code"], refused["message"]) == ("BAD_MESSAGE", "hello: was said already")
+
+
+async def test_a_ping_is_answered_while_the_model_hangs(world: World, peer: FakeTransport) -> None:
+    world.analyzer.gate = asyncio.Event()
+    async with session(world, peer):
+        peer.come(HELLO, encode_frame(Frame(1, 0, 0, b"picture")), '{"type":"ping","t":7}')
+        await settle()
+        assert said(peer)[-1] == {"type": "pong", "t": 7}
+        world.analyzer.gate.set()
+        await settle()
+        answer = peer.sent[-1]
+        assert isinstance(answer, bytes)
+        assert parse_result(answer).payload == b"picture"
+        peer.come(lost())
+
+
+BEFORE_HELLO = encode_frame(Frame(1, 0, 0, b"x"))
+
+
+@pytest.mark.parametrize(
+    ("dialect", "before", "message", "code", "words"),
+    [
+        (Dialect.PLAIN, [], b"binary", "BAD_MESSAGE", "plain dialect"),
+        (Dialect.PLAIN, [], "x" * 20_000_000, "BAD_MESSAGE", "at most"),
+        (Dialect.PLAIN, [], "[" * 10_000, "BAD_MESSAGE", "recursion"),
+        (Dialect.PLAIN, [], '{"type":"frame","data":""}', "FRAME_REJECTED", "empty"),
+        (Dialect.PLAIN, [], '{"type":"hello"}', "BAD_MESSAGE", "unknown type"),
+        (Dialect.V1, [], BEFORE_HELLO, "BAD_MESSAGE", "hello"),
+        (Dialect.V1, [], '{"type":"get_stats"}', "BAD_MESSAGE", "hello"),
+        (Dialect.V1, [HELLO], b"short", "BAD_MESSAGE", "header"),
+        (Dialect.V1, [HELLO, BEFORE_HELLO], BEFORE_HELLO, "BAD_MESSAGE", "does not follow 1"),
+        (Dialect.V1, [HELLO], encode_frame(Frame(1, 9, 0, b"x")), "BAD_MESSAGE", "ahead of"),
+        (Dialect.V1, [HELLO], '{"type":"ack","seq":3}', "BAD_MESSAGE", "ahead of"),
+        (Dialect.V1, [HELLO], encode_frame(Frame(1, 0, 0, b"")), "FRAME_REJECTED", "empty"),
+        (Dialect.V1, [HELLO], encode_frame(Frame(1, 0, 0, bytes(5_000_000))), "FRAME_REJECTED",
+         "4194304"),
+        (Dialect.V1, [HELLO], '{"type":"frame","data":""}', "BAD_MESSAGE", "unknown type"),
+    ],
+)  # fmt: skip
+async def test_bad_input_gets_an_error_and_the_connection_lives(
+    world: World,
+    peer: FakeTransport,
+    dialect: Dialect,
+    before: list[str | bytes],
+    message: str | bytes,
+    code: str,
+    words: str,
+) -> None:
+    async with session(world, peer, dialect):
+        peer.come(*before)
+        await settle()
+        peer.come(message)
+        await settle()
+        errors = [m for m in said(peer) if m["type"] == "error"]
+        assert [e["code"] for e in errors] == [code]
+        assert words in errors[0]["message"]
+        assert errors[0]["recoverable"] is True
+        peer.come(lost())
+    assert world.total("ws_disconnects_total") == 1
