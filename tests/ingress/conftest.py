@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -170,23 +170,32 @@ def mode_info(name: str) -> ModeInfo:
 MakeWorld = Callable[..., World]
 
 
+def new_world(**groups: Mapping[str, Any]) -> World:
+    """A service with these groups of settings, and fakes behind it."""
+    analyzer, analyst = FakeAnalyzer(), FakeAnalyst()
+    service = Service(
+        settings=IngressSettings.model_validate(groups),
+        modes={name: mode_info(name) for name in MODES},
+        analyzer=analyzer,
+        analyst=analyst,
+        census=FakeCensus(),
+        metrics=Metrics(MODES),
+    )
+    return World(service, analyzer, analyst)
+
+
 @pytest.fixture
-def make_world() -> MakeWorld:
-    """``make_world(limits={...}, ...)``: a service with these groups of settings."""
+async def make_world() -> AsyncIterator[MakeWorld]:
+    """``new_world``; what a test leaves in flight is ended with it."""
+    made: list[World] = []
 
     def make(**groups: Mapping[str, Any]) -> World:
-        analyzer, analyst = FakeAnalyzer(), FakeAnalyst()
-        service = Service(
-            settings=IngressSettings.model_validate(groups),
-            modes={name: mode_info(name) for name in MODES},
-            analyzer=analyzer,
-            analyst=analyst,
-            census=FakeCensus(),
-            metrics=Metrics(MODES),
-        )
-        return World(service, analyzer, analyst)
+        made.append(new_world(**groups))
+        return made[-1]
 
-    return make
+    yield make
+    for world in made:
+        await world.service.close()
 
 
 @pytest.fixture
