@@ -8,6 +8,7 @@ has a status and the error codes of the stream.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +26,7 @@ from models.frame import FrameFailure, FrameResult
 from models.view import UnknownClass, View
 
 _MEDIA_TYPES = ("image/jpeg", "image/png", "image/webp")
+_CLASS_ID = re.compile(r"[0-9]{1,9}").fullmatch  # int() raises at some thousand digits
 _CLIENT_CLOSED = 499  # nginx's status for a client that left; nobody reads it
 
 Parameter = dict[str, Any]
@@ -56,7 +58,7 @@ def read_query(query: Mapping[str, str], service: Service) -> tuple[str, View]:
         view = View.model_validate_strings(settings)
         if class_filter is not None:
             # pydantic's reading of strings knows no lists; what is no number it refuses itself.
-            ids = [int(part) if part.isdecimal() else part for part in class_filter.split(",")]
+            ids = [int(part) if _CLASS_ID(part) else part for part in class_filter.split(",")]
             view = view.updated({"class_filter": ids}, len(service.modes[mode].labels))
     except ValidationError as error:
         raise PictureRefused(422, ErrorCode.VIZ_UPDATE_FAILED, explain(error, View)) from None

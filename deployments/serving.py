@@ -11,11 +11,12 @@ import functools
 import logging
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import uvicorn
 from starlette.middleware import Middleware
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = logging.getLogger("segstream.serving")
 
@@ -65,6 +66,26 @@ class RawWebSocket:
         await self._app(scope, receive, send)
 
 
+class DropAfterLoss:
+    """Middleware that drops what is sent to a WebSocket whose peer has gone.
+
+    Only for Serve's default proxy: where a send raises OSError (ASGI's word for a peer that
+    has gone), the proxy abandons its response in the middle, and its generator answers that
+    with two errors and a traceback per lost client. The replica hears of the end through
+    receive, as always, and then ends the response itself.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_while_there(message: Message) -> None:
+            with suppress(OSError):
+                await send(message)
+
+        await self._app(scope, receive, send_while_there if scope["type"] == "websocket" else send)
+
+
 def configure_uvicorn() -> list[Middleware]:
     """Set uvicorn's WebSocket options before Serve starts it; returns Serve's middlewares.
 
@@ -85,7 +106,7 @@ def configure_uvicorn() -> list[Middleware]:
         configured.segstream = True  # type: ignore[attr-defined]
         uvicorn.Config.__init__ = configured  # type: ignore[method-assign]
     behind_haproxy = os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1"
-    return [Middleware(RawWebSocket)] if behind_haproxy else []
+    return [Middleware(RawWebSocket if behind_haproxy else DropAfterLoss)]
 
 
 def websocket_options(environ: Mapping[str, str]) -> dict[str, Any]:

@@ -26,6 +26,8 @@ def pytest_asyncio_loop_factories(
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[ServeApp]:
-    """The application on real Ray Serve, behind the default proxy."""
+    """The application on real Ray Serve, behind the default proxy; no test may make it stumble."""
     with serve_app("default") as app:
         yield app
+        assert "Traceback" not in app.log()
+        assert app.metric("segstream_unhandled_exceptions_total") == 0

@@ -99,3 +99,4 @@ def serve_app(
             )
             assert server.wait_until_ready(f"{app.http}health"), app.log()[-4000:]
             yield app
+        assert not psutil.wait_procs(server.family, timeout=30)[1], "processes are left"

@@ -17,6 +17,7 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection
 
 IN_FLIGHT = 2
+PATIENCE_S = 60.0
 Message = dict[str, Any]
 
 
@@ -31,6 +32,7 @@ class PlainClient:
     modes: list[str] = field(default_factory=list)
     errors: list[Message] = field(default_factory=list)
     longest_gap_s: float = 0.0
+    _stopping: bool = False
     _answered: asyncio.Event = field(default_factory=asyncio.Event)
     _replies: dict[str, asyncio.Queue[Message]] = field(
         default_factory=lambda: defaultdict(asyncio.Queue)
@@ -39,29 +41,27 @@ class PlainClient:
 
     async def run(self, script: Callable[[PlainClient], Awaitable[None]]) -> None:
         """Stream while ``script`` runs, then wait for the last answers."""
-        reader = asyncio.create_task(self._read())
-        sender = asyncio.create_task(self._send())
-        try:
+        async with asyncio.TaskGroup() as tasks:
+            reader = tasks.create_task(self._read())
+            sender = tasks.create_task(self._send())
             await script(self)
-            sender.cancel()
-            async with asyncio.timeout(30):
-                while len(self.answered) < len(self.sent):
-                    await self.next_answer()
-        finally:
-            for task in (reader, sender):
-                task.cancel()
-            await asyncio.gather(reader, sender, return_exceptions=True)
+            self._stopping = True
+            self._room.release()
+            await sender
+            while len(self.answered) < len(self.sent):
+                await self.next_answer()
+            reader.cancel()
 
-    async def ask(self, message: Message, answer: str, timeout_s: float = 60.0) -> Message:
+    async def ask(self, message: Message, answer: str) -> Message:
         """Send a control message and wait for its answer."""
         await self.socket.send(json.dumps(message))
-        async with asyncio.timeout(timeout_s):
+        async with asyncio.timeout(PATIENCE_S):
             return await self._replies[answer].get()
 
     async def next_answer(self) -> None:
         """Return once one more frame is answered."""
         before = len(self.answered)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             while len(self.answered) == before:
                 await self._answered.wait()
                 self._answered.clear()
@@ -69,8 +69,10 @@ class PlainClient:
     async def _send(self) -> None:
         for timestamp, picture in enumerate(self.pictures):
             await self._room.acquire()
-            data = base64.b64encode(picture).decode()
+            if self._stopping:
+                return
             self.sent.append(timestamp)
+            data = base64.b64encode(picture).decode()
             await self.socket.send(
                 json.dumps({"type": "frame", "data": data, "timestamp": timestamp})
             )
@@ -80,9 +82,9 @@ class PlainClient:
         heard = now()
         async for text in self.socket:
             message = json.loads(text)
-            self.longest_gap_s = max(self.longest_gap_s, now() - heard)
-            heard = now()
             if message["type"] == "segmentation":
+                self.longest_gap_s = max(self.longest_gap_s, now() - heard)
+                heard = now()
                 self.answered.append(message["timestamp"])
                 self.modes.append(message["metadata"]["model_mode"])
                 self._room.release()

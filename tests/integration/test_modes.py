@@ -1,77 +1,75 @@
-"""Modes change while frames flow, and clients never meet."""
+"""Modes change while frames flow, and no frame is lost or answered twice."""
 
 from __future__ import annotations
 
-import asyncio
+import itertools
+import json
 
-import numpy as np
 import pytest
+from websockets.asyncio.client import connect
 
-from ingress.protocol import Dropped, Error, ModeChanged, Result
+from ingress.protocol import Error, ModeChanged, Result
 from models.catalog import MODES
-from tests.integration.pictures import astronaut, decoded, iou, jpeg, moving, png
-from tests.integration.v1_client import V1Client, v1
+from tests.integration.pictures import jpeg, moving
+from tests.integration.plain_client import IN_FLIGHT, PlainClient
+from tests.integration.v1_client import v1
 from tests.serve_app import ServeApp
 
 pytestmark = pytest.mark.integration
 
+TOUR = (*MODES, "person")
 
-async def test_every_frame_ends_once_while_the_mode_changes_to_every_mode(
+
+def in_turn(modes: list[str]) -> list[str]:
+    """The modes in the order in which they came, repetitions left out."""
+    return [mode for mode, _ in itertools.groupby(modes)]
+
+
+async def test_every_v1_frame_ends_once_while_the_mode_changes_to_every_mode(
     server: ServeApp,
 ) -> None:
-    frames = [jpeg(frame) for frame in moving(6)]
+    frames = itertools.cycle([jpeg(frame) for frame in moving(6)])
     async with v1(server.ws) as client:
-        for mode in (*MODES, "person"):
-            await client.say(f'{{"type":"change_mode","model_mode":"{mode}","id":"{mode}"}}')
-            for frame in frames:
-                await client.send(frame)
+        for stop, mode in enumerate(TOUR):
+            await client.say(f'{{"type":"change_mode","model_mode":"{mode}","id":{stop}}}')
+            while not client.told(ModeChanged, stop):
+                await client.send(next(frames))
                 await client.receive()
-            while not any(
-                isinstance(m, ModeChanged) and m.reply_to == mode for m in client.control
-            ):
-                await client.receive()
-            seq = await client.send(frames[0])
-            last = await client.outcome(seq)
-            assert isinstance(last, Result)
-            assert last.meta.mode == mode
+            assert (await client.mask(next(frames))).meta.mode == mode
         await client.settle()
-    assert all(len(outcomes) == 1 for outcomes in client.outcomes.values())
-    kinds = {type(outcomes[0]) for outcomes in client.outcomes.values()}
-    assert kinds <= {Result, Error, Dropped}
+    assert {len(outcomes) for outcomes in client.outcomes.values()} == {1}
+    ends = [outcomes[0] for outcomes in client.outcomes.values()]
+    assert not [end for end in ends if isinstance(end, Error)]
+    assert in_turn([end.meta.mode for end in ends if isinstance(end, Result)]) == list(TOUR)
 
 
-async def stream_of(client: V1Client, picture: bytes, tag: int, count: int) -> list[Result]:
-    results = []
-    for number in range(count):
-        outcome = await client.outcome(await client.send(picture, tag * 1000 + number))
-        if isinstance(outcome, Result):
-            assert outcome.captured_us == tag * 1000 + number
-            results.append(outcome)
-    return results
+async def test_every_plain_frame_is_answered_while_the_mode_changes_to_every_mode(
+    server: ServeApp,
+) -> None:
+    frames = itertools.cycle([jpeg(frame) for frame in moving(6)])
+
+    async def tour(client: PlainClient) -> None:
+        for mode in TOUR:
+            changed = await client.ask({"type": "change_mode", "model_mode": mode}, "mode_changed")
+            assert changed["class_labels"] == list(MODES[mode].labels)
+            for _ in range(IN_FLIGHT + 1):  # those under way may be of the mode before
+                await client.next_answer()
+            assert client.modes[-1] == mode
+
+    async with connect(server.ws, max_size=None) as socket:
+        assert json.loads(await socket.recv())["current_model"] == "person"
+        client = PlainClient(socket, frames)
+        await client.run(tour)
+    assert client.errors == []
+    assert client.answered == client.sent
+    assert in_turn(client.modes) == list(TOUR)
 
 
-@pytest.mark.parametrize("clients", [2, 8])
-async def test_clients_never_see_each_others_frames(server: ServeApp, clients: int) -> None:
-    portrait = astronaut()
-    pictures = [png(np.roll(portrait, 512 * i // clients, axis=1)) for i in range(clients)]
-
-    async def masks(tag: int) -> set[bytes]:
-        async with v1(server.ws) as client:
-            results = await stream_of(client, pictures[tag], tag, 12)
-        return {result.payload for result in results}
-
-    seen = await asyncio.gather(*map(masks, range(clients)))
-    # The network is a function: one picture, one mask; another picture, another mask.
-    assert [len(payloads) for payloads in seen] == [1] * clients
-    shown = [decoded(next(iter(payloads))) > 0 for payloads in seen]
-    assert all(iou(one, other) < 0.99 for one in shown for other in shown if one is not other)
-
-
-async def test_a_client_that_does_not_read_slows_no_other(server: ServeApp) -> None:
-    picture = jpeg(astronaut())
-    async with v1(server.ws, '{"output":"overlay","format":"png"}') as stalled:
-        for _ in range(200):
-            await stalled.send(picture)  # and reads nothing
-        async with v1(server.ws) as client:
-            results = await asyncio.wait_for(stream_of(client, picture, 1, 20), timeout=30)
-    assert len(results) == 20
+async def test_of_two_changes_at_once_the_later_one_is_in_force(server: ServeApp) -> None:
+    picture = jpeg(moving(1)[0])
+    async with v1(server.ws) as client:
+        for mode in ("salient", "parts"):
+            await client.say(f'{{"type":"change_mode","model_mode":"{mode}","id":"{mode}"}}')
+        while not client.told(ModeChanged, "parts"):
+            await client.receive()
+        assert (await client.mask(picture)).meta.mode == "parts"

@@ -72,7 +72,7 @@ class V1Client:
             pass
         return message
 
-    def told(self, kind: type[ServerMessage], reply_to: str) -> bool:
+    def told(self, kind: type[ServerMessage], reply_to: str | int) -> bool:
         """Whether the reply to that request has come."""
         return any(isinstance(m, kind) and m.reply_to == reply_to for m in self.control)
 

@@ -1,0 +1,134 @@
+"""Ray's many ways to fail become the few that a session knows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator
+from typing import Any
+
+import grpc
+import pytest
+from ray.exceptions import ActorUnavailableError, RayError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+
+from deployments.pools import Pools, StatsPool
+from ingress.dispatcher import AnalysisFailed, ModeFailed
+from ingress.service import StatsFailed
+from models.frame import FrameRequest
+from models.view import View
+
+
+class Response:
+    """A handle's response: what it gives, or a wait without end."""
+
+    def __init__(self, outcome: Any) -> None:
+        self.outcome = outcome
+        self.cancelled = False
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._wait().__await__()
+
+    async def _wait(self) -> Any:
+        if self.outcome is None:
+            await asyncio.Event().wait()
+        if isinstance(self.outcome, BaseException):
+            raise self.outcome
+        return self.outcome
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+    async def results_async(self) -> Any:
+        return await self._wait()
+
+
+class Handle:
+    """A deployment handle on which every method answers alike."""
+
+    def __init__(self, outcome: Any) -> None:
+        self.response = Response(outcome)
+        self.over_grpc = False
+        self.said: list[Any] = []
+
+    def options(self, *, _by_reference: bool) -> Handle:
+        self.over_grpc = not _by_reference
+        return self
+
+    def __getattr__(self, method: str) -> Handle:
+        self.said.append(method)
+        return self
+
+    def remote(self, *args: Any) -> Response:
+        self.said.append(args)
+        return self.response
+
+    def broadcast(self, method: str, *args: Any) -> Response:
+        self.said.append((method, *args))
+        return self.response
+
+
+FRAMES = [FrameRequest(b"x", View())]
+GONE = [
+    ActorUnavailableError("gone", b"0" * 16),
+    BackPressureError(num_queued_requests=1, max_queued_requests=1),
+    DeploymentUnavailableError(None),  # type: ignore[arg-type]
+]
+FAILED = [
+    RayError("worker crashed"),
+    RuntimeError("Unexpected error"),
+    grpc.RpcError(),
+]
+
+
+def pools(handle: Handle) -> Pools:
+    return Pools({"person": handle})  # type: ignore[dict-item]
+
+
+async def test_calls_go_over_grpc_with_the_frames_as_they_are() -> None:
+    handle = Handle(["outcome"])
+    assert list(await pools(handle).analyze("person", FRAMES)) == handle.response.outcome
+    assert handle.over_grpc
+    assert handle.said == ["segment", ("person", FRAMES)]
+
+
+@pytest.mark.parametrize("error", GONE, ids=lambda e: type(e).__name__)
+async def test_a_replica_that_is_gone_makes_the_mode_unavailable(error: Exception) -> None:
+    with pytest.raises(AnalysisFailed) as caught:
+        await pools(Handle(error)).analyze("person", FRAMES)
+    assert caught.value.unavailable
+    with pytest.raises(ModeFailed, match="try again"):
+        await pools(Handle(error)).prepare("person")
+
+
+@pytest.mark.parametrize("error", FAILED, ids=lambda e: type(e).__name__)
+async def test_a_call_that_fails_is_a_failure_not_an_absence(error: Exception) -> None:
+    with pytest.raises(AnalysisFailed) as caught:
+        await pools(Handle(error)).analyze("person", FRAMES)
+    assert not caught.value.unavailable
+    with pytest.raises(ModeFailed, match="could not be loaded"):
+        await pools(Handle(error)).prepare("person")
+    with pytest.raises(StatsFailed):
+        await StatsPool(Handle(error), 1.0).scene("person", [])  # type: ignore[arg-type]
+
+
+async def test_a_call_that_nobody_waits_for_is_cancelled_in_the_replica_too() -> None:
+    handle = Handle(None)
+    call = asyncio.create_task(pools(handle).analyze("person", FRAMES))
+    await asyncio.sleep(0)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert handle.response.cancelled
+
+
+async def test_statistics_have_a_deadline() -> None:
+    handle = Handle(None)
+    with pytest.raises(StatsFailed, match="too long"):
+        await StatsPool(handle, 0.01).scene("person", [])  # type: ignore[arg-type]
+    assert handle.response.cancelled
+
+
+async def test_a_mode_is_prepared_in_every_replica() -> None:
+    handle = Handle([None, None])
+    await pools(handle).prepare("person")
+    assert handle.said == [("prepare", "person")]

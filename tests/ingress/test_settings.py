@@ -1,0 +1,33 @@
+"""Settings: immutable, closed, and honest about memory."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from ingress.settings import IngressSettings, SessionLimits
+
+
+def test_defaults_are_valid() -> None:
+    assert IngressSettings().limits.max_in_flight == 4
+
+
+def test_an_unknown_key_is_refused() -> None:
+    with pytest.raises(ValidationError, match="max_inflight"):
+        SessionLimits.model_validate({"max_inflight": 3})
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        IngressSettings().default_mode = "parts"  # type: ignore[misc]
+
+
+def test_a_transport_that_takes_no_whole_frame_is_refused() -> None:
+    with pytest.raises(ValidationError, match="max_message_bytes must be at least"):
+        SessionLimits(max_frame_bytes=4_000_000, max_message_bytes=4_000_000)
+
+
+def test_the_ceiling_grows_with_what_a_session_may_hold() -> None:
+    small = SessionLimits(max_frame_bytes=1_000_000).ceiling_bytes(max_result_bytes=100_000)
+    large = SessionLimits(max_frame_bytes=2_000_000).ceiling_bytes(max_result_bytes=100_000)
+    assert large - small == 8 * 1_000_000
