@@ -175,7 +175,7 @@ async def test_bad_input_in_v1_and_the_connection_lives(server: ServeApp) -> Non
             (good[:10], "a frame starts with a header of 20"),
             (b"\x07" + good[1:], "version 7"),
             (good[:1] + b"\x02" + good[2:], "kind 2"),
-            (encode_frame(Frame(1, 0, 0, GOOD)), "does not follow"),
+            (encode_frame(Frame(0, 0, 0, GOOD)), "does not follow"),
             (encode_frame(Frame(10_000, 999, 0, GOOD)), "ahead of"),
         ):
             await client.socket.send(binary)
