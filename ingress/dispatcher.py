@@ -103,6 +103,7 @@ class Dispatcher:
         self.mode = mode
         self._analyzer = analyzer
         self._settings = settings
+        self._closed = False
         self._waiting: dict[Source, None] = {}
         self._calls: dict[asyncio.Task[None], list[Flight]] = {}
         self._calls_gauge = metrics.calls_in_flight.labels(mode)
@@ -140,14 +141,15 @@ class Dispatcher:
                 call.cancel()
 
     async def close(self) -> None:
-        """Cancel the calls in flight and wait for their end."""
+        """Cancel the calls in flight, wait for their end, and start no more."""
+        self._closed = True
         calls = list(self._calls)
         for call in calls:
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
 
     def _start_calls(self) -> None:
-        while self._waiting and len(self._calls) < self._settings.max_calls:
+        while self._waiting and not self._closed and len(self._calls) < self._settings.max_calls:
             batch = self._gather()
             if not batch:
                 break

@@ -241,11 +241,15 @@ async def test_a_bug_in_a_call_is_counted_and_logged_once_and_its_frames_land(
     assert [record.exc_info is not None for record in caplog.records] == [True]
 
 
-async def test_closing_ends_the_calls_in_flight(world: World) -> None:
+async def test_closing_ends_the_calls_in_flight_and_starts_no_more(make_world: MakeWorld) -> None:
+    world = make_world(batching={"max_calls": 1})
     world.analyzer.gate = asyncio.Event()
-    client = Client("a")
+    client, late = Client("a", backlog=2), Client("late")
     world.service.dispatchers["person"].offer(client)
     await settle()
     await world.service.close()
+    world.service.dispatchers["person"].offer(late)
+    await settle()
     assert world.analyzer.running == 0
-    assert len(client.landed) == 1
+    assert images(world) == [["a"]]
+    assert (len(client.landed), late.landed) == (1, [])
