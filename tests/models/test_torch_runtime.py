@@ -13,8 +13,6 @@ Reference = Callable[[ModeSpec], tuple[NDArray[np.uint8], NDArray[np.float32]]]
 
 PERSON = MODES["person"]
 
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-
 
 @pytest.fixture(scope="module")
 def on_cpu() -> Iterator[TorchRuntime]:
@@ -68,7 +66,7 @@ def test_a_closed_runtime_lets_its_network_go(reference: Reference) -> None:
         runtime.predict(reference(PERSON)[0])
 
 
-@needs_gpu
+@pytest.mark.cuda
 @pytest.mark.parametrize("spec", MODES.values(), ids=list(MODES))
 @pytest.mark.parametrize("count", [1, 3, 17])
 def test_cuda_stays_near_the_reference_at_any_batch(
