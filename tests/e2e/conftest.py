@@ -10,8 +10,6 @@ force, so ``wait_for_function`` takes functions (``() => …``), not expressions
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +22,7 @@ from numpy.typing import NDArray
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 from tests.e2e.fake_server import FakeServer
+from tests.tools import tool
 
 ASTRONAUT = Path(__file__).resolve().parents[1] / "data" / "astronaut.png"
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -84,17 +83,6 @@ class Visit:
         return r, g, b
 
 
-def chromium_path() -> str:
-    """Where Chromium is; without one the test is skipped, or fails in CI."""
-    for name in CHROMIUM_NAMES:
-        if path := shutil.which(name):
-            return path
-    advice = "needs Chromium: apt-get install chromium"
-    if os.environ.get("CI"):
-        pytest.fail(advice)
-    pytest.skip(advice)
-
-
 def moving_astronaut(height: int, width: int, count: int) -> Iterator[Pixels]:
     """A loop of ``count`` frames, uint8 [height, width, 3] RGB, panning over the portrait."""
     portrait = cv2.imread(str(ASTRONAUT), cv2.IMREAD_COLOR_RGB)
@@ -129,7 +117,7 @@ def camera_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def browser(camera_clip: Path) -> Iterator[Browser]:
     """Chromium, headless, with the clip as its camera."""
-    executable = chromium_path()
+    executable = tool(*CHROMIUM_NAMES, package="chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=executable,

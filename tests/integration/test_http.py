@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import subprocess
 import urllib.error
 import urllib.request
 from contextlib import closing
@@ -17,6 +18,7 @@ from tests.integration.leaks import leaks
 from tests.integration.pictures import astronaut, decoded, jpeg, read
 from tests.integration.v1_client import v1
 from tests.serve_app import ServeApp
+from tests.tools import tool
 
 pytestmark = pytest.mark.integration
 
@@ -156,3 +158,9 @@ async def test_metrics_count_what_was_done(server: ServeApp) -> None:
     assert {name: after[name] - before[name] for name in before} == {
         "results": 3, "errors": 1, "ages": 3, "batched": 4, "frames in": 4, "connections": 1,
     }  # fmt: skip
+
+
+def test_promtool_has_nothing_to_say_about_the_metrics(server: ServeApp) -> None:
+    command = [tool("promtool", package="prometheus"), "check", "metrics"]
+    done = subprocess.run(command, input=server.get("metrics"), capture_output=True, timeout=30)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
