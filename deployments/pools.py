@@ -84,6 +84,9 @@ class StatsPool:
         try:
             async with asyncio.timeout(self._timeout_s):
                 statistics: Mapping[str, Any] = await response
+        except asyncio.CancelledError:
+            response.cancel()
+            raise
         except TimeoutError:
             response.cancel()
             raise StatsFailed("the statistics took too long; try again") from None

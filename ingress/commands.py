@@ -66,14 +66,12 @@ class Commands:
         match command:
             case UpdateViz():
                 self._update_viz(command)
-            case SubscribeStats():
-                self._subscribe(command)
             case ChangeMode() if command.model_mode not in self._service.modes:
                 self._refuse(command.id, ErrorCode.INVALID_MODE, self._unknown(command.model_mode))
-            case ChangeMode() | GetStats():
+            case ChangeMode() | GetStats() | SubscribeStats():
                 self._start(command)
 
-    def _start(self, command: ChangeMode | GetStats) -> None:
+    def _start(self, command: ChangeMode | GetStats | SubscribeStats) -> None:
         limit = self._service.settings.limits.max_commands
         if len(self._under_way) >= limit:
             why = f"{limit} commands are under way; wait for a reply before the next"
@@ -84,6 +82,8 @@ class Commands:
             work = self._change_mode(command, self._mode_change)
         else:
             work = self._send_stats(command.id)
+        if isinstance(command, SubscribeStats):
+            self._subscribe(command.interval_s)
         task = self._tasks.create_task(work)
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
@@ -144,17 +144,20 @@ class Commands:
             )
         )
 
-    def _subscribe(self, command: SubscribeStats) -> None:
-        """Replace the subscription; the first statistics are the reply, also to its end."""
+    def _subscribe(self, interval_s: float) -> None:
+        """Replace the subscription; the statistics at its start, or end, are a reply of their own.
+
+        They are not part of it, so a newer subscription takes no reply away.
+        """
         if self._subscription is not None:
             self._subscription.cancel()
-        interval_s = max(float(command.interval_s), MIN_INTERVAL_S) if command.interval_s else None
-        work = self._send_stats_every(interval_s, command.id)
-        self._subscription = self._tasks.create_task(work)
+            self._subscription = None
+        if interval_s:
+            work = self._send_stats_every(max(interval_s, MIN_INTERVAL_S))
+            self._subscription = self._tasks.create_task(work)
 
-    async def _send_stats_every(self, interval_s: float | None, reply_to: RequestId | None) -> None:
-        await self._send_stats(reply_to)
-        while interval_s is not None:
+    async def _send_stats_every(self, interval_s: float) -> None:
+        while True:
             await asyncio.sleep(interval_s)
             await self._send_stats(None)
 

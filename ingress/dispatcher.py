@@ -207,7 +207,9 @@ class Dispatcher:
             flight.source.land(flight)
 
     def _ended(self, call: asyncio.Task[None]) -> None:
-        del self._calls[call]
+        batch = self._calls.pop(call)
+        # A call that is cancelled before its first step never comes to its own landing.
+        self._land([flight for flight in batch if flight.outcome is None], None)
         if not call.cancelled() and (error := call.exception()) is not None:
             self._unhandled.inc()
             log.error("a call in mode %s failed unforeseen", self.mode, exc_info=error)

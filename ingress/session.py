@@ -90,13 +90,17 @@ class Session:
         try:
             disconnect = await self._serve()
         except asyncio.CancelledError:
-            disconnect = await self._cancelled()
+            # By Serve because the peer left, or with the whole replica.
+            disconnect = Disconnect("proxy_lost", "the request was cancelled")
+            disconnect = await self.connection.last_words(_LAST_WORDS_S) or disconnect
             raise
         finally:
             self.stream.end()
-            await self._part(disconnect)
-            self._service.sessions.discard(self.id)
-            self._account(disconnect)
+            try:
+                await self._part(disconnect)
+            finally:  # a cancellation may come here too
+                self._service.sessions.discard(self.id)
+                self._account(disconnect)
 
     async def _serve(self) -> Disconnect:
         try:
@@ -123,13 +127,15 @@ class Session:
         assert isinstance(first, Disconnect)
         return first
 
-    async def _cancelled(self) -> Disconnect:
-        """Our handler was cancelled: by Serve because the peer left, or with the whole replica."""
-        seen = await self.connection.last_words(_LAST_WORDS_S)
-        return seen or Disconnect("proxy_lost", "the request was cancelled")
-
     async def _part(self, disconnect: Disconnect) -> None:
-        """Say goodbye where the dialect has a word for it and the peer can hear it, then close."""
+        """Say goodbye, then close."""
+        try:
+            await self._say_goodbye(disconnect)
+        finally:
+            await self.connection.close(disconnect)
+
+    async def _say_goodbye(self, disconnect: Disconnect) -> None:
+        """Send ``bye`` where the dialect has that word and the peer can hear it."""
         greeted = self.connection.state in (State.OPEN, State.DRAINING)
         if self.dialect is Dialect.V1 and greeted and disconnect.by_server and self.is_open:
             settings = self._service.settings
@@ -137,7 +143,6 @@ class Session:
             farewell = Outgoing("bye", encode_text(bye))
             if await self.connection.send(farewell.data, settings.limits.close_timeout_s):
                 self._count_out(farewell)
-        await self.connection.close(disconnect)
 
     def _account(self, disconnect: Disconnect) -> None:
         reason, age_s = disconnect.reason, self._watch.age_s

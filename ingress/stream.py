@@ -64,7 +64,7 @@ class Stream:
         room = self._voice.waiting_room(self._limit, self.window.outstanding)
         cause = DropCause.SUPERSEDED if self.window.available > 0 else DropCause.NO_CREDIT
         for displaced in self._mailbox.put(Waiting(frame, now), room):
-            self._drop(displaced.frame, cause)
+            self._drop(displaced.frame, cause, self.mode)
         self._offer()
 
     def reject(self, frame: Frame, why: str) -> None:
@@ -76,7 +76,7 @@ class Stream:
     def take(self) -> Flight | None:
         now = asyncio.get_running_loop().time()
         for stale in self._mailbox.expired(now - self._service.settings.limits.max_frame_age_s):
-            self._drop(stale.frame, DropCause.STALE)
+            self._drop(stale.frame, DropCause.STALE, self.mode)
         waiting = self._next()
         if waiting is None:
             return None
@@ -96,7 +96,7 @@ class Stream:
             return self._mailbox.take()
         newest, older = self._mailbox.take_newest()
         for superseded in older:
-            self._drop(superseded.frame, DropCause.SUPERSEDED)
+            self._drop(superseded.frame, DropCause.SUPERSEDED, self.mode)
         return newest
 
     def land(self, flight: Flight) -> None:
@@ -130,8 +130,10 @@ class Stream:
         """The connection has ended: what is not answered yet never will be."""
         self._ended = True
         self._service.dispatchers[self.mode].withdraw(self)
-        for _ in (*self._mailbox.clear(), *self._flights):
-            self._count_dropped(DISCONNECTED)
+        for _ in self._mailbox.clear():
+            self._count_dropped(DISCONNECTED, self.mode)
+        for flight in self._flights:
+            self._count_dropped(DISCONNECTED, flight.mode)
         for mode in {flight.mode for flight in self._flights}:
             self._service.dispatchers[mode].abandon([f for f in self._flights if f.mode == mode])
         self._flights.clear()
@@ -148,7 +150,7 @@ class Stream:
                 self._answer_failure(flight, ErrorCode(code), message)
             case AnalysisFailed(unavailable=True):
                 self.window.release()
-                self._drop(flight.frame, DropCause.MODE_UNAVAILABLE)
+                self._drop(flight.frame, DropCause.MODE_UNAVAILABLE, flight.mode)
             case _:
                 why = "the model failed on this frame; the next one may succeed"
                 self._answer_failure(flight, ErrorCode.INFERENCE_FAILED, why)
@@ -188,11 +190,11 @@ class Stream:
         self._figures.errors += 1
         self._service.metrics.frames.labels(mode, "error").inc()
 
-    def _drop(self, frame: Frame, cause: DropCause) -> None:
-        self._count_dropped(cause)
+    def _drop(self, frame: Frame, cause: DropCause, mode: str) -> None:
+        self._count_dropped(cause, mode)
         self._voice.dropped(frame, cause, self._outbox)
 
-    def _count_dropped(self, cause: str) -> None:
+    def _count_dropped(self, cause: str, mode: str) -> None:
         self._figures.dropped[cause] += 1
-        self._service.metrics.frames.labels(self.mode, "dropped").inc()
+        self._service.metrics.frames.labels(mode, "dropped").inc()
         self._service.metrics.frames_dropped.labels(cause).inc()

@@ -121,6 +121,17 @@ async def test_a_call_that_nobody_waits_for_is_cancelled_in_the_replica_too() ->
     assert handle.response.cancelled
 
 
+async def test_statistics_that_nobody_waits_for_are_cancelled_in_the_replica_too() -> None:
+    handle = Handle(None)
+    stats = StatsPool(handle, 60.0)  # type: ignore[arg-type]
+    call = asyncio.create_task(stats.scene("person", []))
+    await asyncio.sleep(0)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert handle.response.cancelled
+
+
 async def test_statistics_have_a_deadline() -> None:
     handle = Handle(None)
     with pytest.raises(StatsFailed, match="too long"):

@@ -116,13 +116,15 @@ class FakeAnalyzer:
 
 @dataclass
 class FakeAnalyst:
-    """Statistics that say how many masks they were given, or fail."""
+    """Statistics that say how many masks they were given, after ``delay_s``, or fail."""
 
+    delay_s: float = 0.0
     failure: Exception | None = None
     asked: deque[tuple[str, int]] = field(default_factory=deque)
 
     async def scene(self, mode: str, masks: Sequence[tuple[float, bytes]]) -> Mapping[str, Any]:
         self.asked.append((mode, len(masks)))
+        await asyncio.sleep(self.delay_s)
         if self.failure:
             raise self.failure
         return {"frames": len(masks)}

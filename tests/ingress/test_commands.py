@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,7 +13,9 @@ import pytest
 from ingress.protocol import Dialect, Frame, encode_frame
 from ingress.service import StatsFailed
 from ingress.session import Session
-from tests.ingress.conftest import FakeTransport, MakeWorld, World, lost, settle
+from models.frame import FrameOutcome, FrameRequest
+from models.view import View
+from tests.ingress.conftest import FakeTransport, MakeWorld, World, lost, result, settle
 
 
 class Talk:
@@ -129,6 +131,46 @@ async def test_settings_are_applied_whole_or_not_at_all(world: World) -> None:
         assert updated["settings"]["overlay_opacity"] == 0.6
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"opacity": 0.2}, "opacity: unknown key"),
+        ({"overlay_opacty": 0.2}, 'did you mean "overlay_opacity"'),
+        ({"class_filter": [0, 7]}, "no class 7; this mode has 0 to 1"),
+        ({"class_filter": "1"}, "class_filter"),
+        ({"overlay_opacity": "0.2"}, "overlay_opacity"),
+        ({"output": "video"}, "output"),
+        ({"visualization_mode": "filled", "format": "gif"}, "format"),
+    ],
+)
+async def test_settings_that_are_not_allowed_are_named_and_change_nothing(
+    world: World, settings: dict[str, Any], words: str
+) -> None:
+    async with talk(world) as client:
+        before = client.session.stream.view
+        (error,) = await client.ask(type="update_viz", settings=settings, id=2)
+        assert (error["code"], error["reply_to"]) == ("VIZ_UPDATE_FAILED", 2)
+        assert words in error["message"]
+        assert client.session.stream.view is before
+
+
+async def test_settings_hold_from_the_next_frame_on(world: World) -> None:
+    views: list[View] = []
+
+    async def look(mode: str, frames: Sequence[FrameRequest]) -> Sequence[FrameOutcome]:
+        views.extend(frame.view for frame in frames)
+        return [result(frame) for frame in frames]
+
+    world.analyzer.answer = look
+    async with talk(world) as client:
+        client.peer.come(encode_frame(Frame(1, 0, 0, b"x")))
+        await settle()
+        await client.ask(type="update_viz", settings={"output": "mask"})
+        client.peer.come(encode_frame(Frame(2, 0, 0, b"y")))
+        await settle()
+    assert [view.output for view in views] == ["overlay", "mask"]
+
+
 async def test_statistics_have_the_original_fields_and_three_groups(world: World) -> None:
     async with talk(world) as client:
         client.peer.come(encode_frame(Frame(1, 0, 0, b"x")))
@@ -161,6 +203,43 @@ async def test_a_subscription_sends_statistics_at_its_interval_until_it_ends(wor
         assert last["reply_to"] == "end"
         await asyncio.sleep(6)
         assert await client.heard() == []
+
+
+async def test_a_subscription_that_is_overtaken_still_gets_its_reply(world: World) -> None:
+    world.analyst.delay_s = 3
+    async with talk(world) as client:
+        for name in ("first", "second", "end"):
+            interval_s = 0 if name == "end" else 5
+            await client.ask(type="subscribe_stats", interval_s=interval_s, id=name)
+        await asyncio.sleep(4)
+        assert {m["reply_to"] for m in await client.heard()} == {"first", "second", "end"}
+        await asyncio.sleep(8)
+        assert await client.heard() == []
+
+
+async def test_a_newer_subscription_takes_the_place_of_the_older(world: World) -> None:
+    async with talk(world) as client:
+        await client.ask(type="subscribe_stats", interval_s=2)
+        await client.ask(type="subscribe_stats", interval_s=4)
+        await asyncio.sleep(8.1)
+        assert len(await client.heard()) == 2
+
+
+async def test_an_interval_is_not_shorter_than_the_least(world: World) -> None:
+    async with talk(world) as client:
+        await client.ask(type="subscribe_stats", interval_s=0.001)
+        await asyncio.sleep(1.1)
+        assert len(await client.heard()) == 5
+
+
+async def test_subscriptions_count_among_the_commands_under_way(make_world: MakeWorld) -> None:
+    world = make_world(limits={"max_commands": 2})
+    world.analyst.delay_s = 3
+    async with talk(world) as client:
+        await client.ask(type="subscribe_stats", interval_s=1)
+        await client.ask(type="subscribe_stats", interval_s=1)
+        (error,) = await client.ask(type="subscribe_stats", interval_s=1, id="x")
+        assert (error["code"], error["reply_to"]) == ("RATE_LIMITED", "x")
 
 
 @pytest.mark.parametrize("interval_s", [-1, 1e9])

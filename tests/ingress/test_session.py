@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import hypothesis
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ingress.disconnects import DISCONNECTS, Disconnect, disconnect_seen
 from ingress.protocol import Dialect, Frame, encode_frame, parse_result
 from ingress.session import Session
-from tests.ingress.conftest import FakeTransport, MakeWorld, World, lost, settle
+from tests.ingress.conftest import FakeTransport, MakeWorld, World, lost, new_world, settle
+from tests.virtual_time import VirtualTimeLoop
 
 Lines = Callable[[], list[logging.LogRecord]]
 
@@ -273,6 +278,38 @@ async def test_a_cancellation_without_last_words_is_the_proxys(
     check_end(world, lines, "proxy_lost")
 
 
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_second_cancellation_takes_no_account_away(
+    world: World, peer: FakeTransport, lines: Lines, turns: int
+) -> None:
+    running = asyncio.create_task(Session(world.service, peer, Dialect.V1).run())
+    peer.come(HELLO)
+    await settle()
+    running.cancel()
+    await settle(turns)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    check_end(world, lines, "proxy_lost")
+
+
+@pytest.mark.parametrize("wait_s", [1.0, 3.0])  # within the goodbye, within the close
+async def test_a_cancellation_during_the_close_takes_no_account_away(
+    world: World, peer: FakeTransport, lines: Lines, wait_s: float
+) -> None:
+    made = Session(world.service, peer, Dialect.V1)
+    running = asyncio.create_task(made.run())
+    peer.come(HELLO)
+    await settle()
+    peer.stalled = True
+    made.end(Disconnect("server_shutdown", "the replica stops"))
+    await asyncio.sleep(wait_s)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    check_end(world, lines, "server_shutdown")
+
+
 async def test_an_end_asked_for_from_outside_closes_with_its_code(
     world: World, peer: FakeTransport, lines: Lines
 ) -> None:
@@ -355,6 +392,50 @@ async def test_a_ping_is_answered_while_the_model_hangs(world: World, peer: Fake
         peer.come(lost())
 
 
+async def test_a_client_that_takes_nothing_slows_no_other(world: World) -> None:
+    slow, quick = FakeTransport(), FakeTransport()
+    async with session(world, slow), session(world, quick):
+        for client in (slow, quick):
+            client.come(HELLO)
+        await settle()
+        slow.stalled = True
+        started = asyncio.get_running_loop().time()
+        for seq in range(1, 51):
+            slow.come(encode_frame(Frame(seq, 0, 0, b"slow")))
+            quick.come(encode_frame(Frame(seq, seq - 1, 0, b"quick")))
+            await settle()
+        answers = [m for m in quick.sent if isinstance(m, bytes)]
+        assert [parse_result(m).frame_seq for m in answers] == list(range(1, 51))
+        assert asyncio.get_running_loop().time() == started, "nothing waited for the slow one"
+        for client in (slow, quick):
+            client.come(lost())
+    assert world.total("ws_disconnects_total") == 2
+
+
+@pytest.mark.parametrize("dialect", Dialect)
+async def test_a_client_that_sends_and_never_reads_stays_below_the_ceiling(
+    make_world: MakeWorld, peer: FakeTransport, dialect: Dialect
+) -> None:
+    size = 50_000
+    limits = {"max_frame_bytes": size, "max_message_bytes": 70_000, "send_timeout_s": 1000}
+    world = make_world(limits=limits)
+    data = base64.b64encode(bytes(size)).decode()
+    async with session(world, peer, dialect) as made:
+        peer.come(HELLO)
+        await settle()
+        peer.stalled = True
+        most = 0
+        for seq in range(1, 200):
+            frame = encode_frame(Frame(seq, 0, 0, bytes(size)))
+            peer.come(frame if dialect is Dialect.V1 else f'{{"type":"frame","data":"{data}"}}')
+            await settle(5)
+            most = max(most, made.stream.size_bytes + made._outbox.size_bytes)
+        largest = len(data) + 1024
+        assert size < most <= world.service.settings.limits.ceiling_bytes(largest)
+        peer.come(lost())
+    assert made.stream.size_bytes == 0
+
+
 BEFORE_HELLO = encode_frame(Frame(1, 0, 0, b"x"))
 
 
@@ -368,6 +449,7 @@ BEFORE_HELLO = encode_frame(Frame(1, 0, 0, b"x"))
         (Dialect.PLAIN, [], '{"type":"hello"}', "BAD_MESSAGE", "unknown type"),
         (Dialect.V1, [], BEFORE_HELLO, "BAD_MESSAGE", "hello"),
         (Dialect.V1, [], '{"type":"get_stats"}', "BAD_MESSAGE", "hello"),
+        (Dialect.V1, [HELLO], '{"x":"' + "y" * 70_000 + '"}', "BAD_MESSAGE", "at most 65536"),
         (Dialect.V1, [HELLO], b"short", "BAD_MESSAGE", "header"),
         (Dialect.V1, [HELLO, BEFORE_HELLO], BEFORE_HELLO, "BAD_MESSAGE", "does not follow 1"),
         (Dialect.V1, [HELLO], encode_frame(Frame(1, 9, 0, b"x")), "BAD_MESSAGE", "ahead of"),
@@ -398,3 +480,108 @@ async def test_bad_input_gets_an_error_and_the_connection_lives(
         assert errors[0]["recoverable"] is True
         peer.come(lost())
     assert world.total("ws_disconnects_total") == 1
+
+
+# ------------------------------------------------------------------ any order of events
+
+STEPS = st.lists(
+    st.tuples(
+        st.integers(0, 2),
+        st.sampled_from(
+            ["frame", "frame", "frame", "ack", "bad", "mode", "stats", "wait", "long wait",
+             "stall", "close", "lost", "end", "cancel", "bug"]
+        ),
+    ),
+    max_size=50,
+)  # fmt: skip
+
+
+@given(steps=STEPS, dialects=st.tuples(*[st.sampled_from(Dialect)] * 3))
+@hypothesis.settings(max_examples=60)
+def test_connections_and_frames_balance_in_any_order_of_events(
+    steps: list[tuple[int, str]], dialects: tuple[Dialect, ...]
+) -> None:
+    loop = VirtualTimeLoop()
+    try:
+        loop.run_until_complete(_balance(steps, dialects))
+    finally:
+        loop.close()
+
+
+class Life:
+    """One session among several, and what its client does next."""
+
+    def __init__(self, world: World, dialect: Dialect) -> None:
+        self.peer = FakeTransport()
+        self.session = Session(world.service, self.peer, dialect)
+        self.running = asyncio.create_task(self.session.run())
+        self.dialect = dialect
+        self.seq = 0
+        if dialect is Dialect.V1:
+            self.peer.come(HELLO)
+
+    async def live(self, step: str) -> None:
+        match step:
+            case "frame":
+                self.peer.come(self._frame())
+            case "ack" if self.dialect is Dialect.V1:
+                seq = self.session.stream.window.sent_seq
+                self.peer.come(json.dumps({"type": "ack", "seq": seq}))
+            case "bad":
+                self.peer.come("nonsense")
+            case "mode":
+                self.peer.come('{"type":"change_mode","model_mode":"parts"}')
+            case "stats":
+                self.peer.come('{"type":"get_stats"}')
+            case "wait" | "long wait":
+                await asyncio.sleep(0.3 if step == "wait" else 12)
+            case "stall":
+                self.peer.stalled = True
+            case "close":
+                self.peer.come(disconnect_seen(1000, close_frame=True))
+            case "lost":
+                self.peer.dead = True
+                self.peer.come(lost())
+            case "end":
+                self.session.end(Disconnect("server_shutdown"))
+            case "cancel":
+                self.running.cancel()
+            case "bug":
+                self.peer.come(ZeroDivisionError())
+
+    def _frame(self) -> str | bytes:
+        self.seq += 1
+        if self.dialect is Dialect.V1:
+            return encode_frame(Frame(self.seq, 0, 0, b"picture"))
+        return '{"type":"frame","data":"cGljdHVyZQ=="}'
+
+
+def accepted(world: World) -> float:
+    (family,) = world.service.metrics.connections.collect()
+    return family.samples[0].value
+
+
+def ended(world: World) -> float:
+    (family,) = world.service.metrics.disconnects.collect()
+    return sum(s.value for s in family.samples if s.name.endswith("_total"))
+
+
+async def _balance(steps: list[tuple[int, str]], dialects: tuple[Dialect, ...]) -> None:
+    world = new_world(batching={"max_calls": 1})
+    world.analyzer.delay_s = 0.2
+    lives = [Life(world, dialect) for dialect in dialects]
+    bugs = 0
+    for who, step in steps:
+        await lives[who].live(step)
+        bugs += step == "bug"
+        for _ in range(6):
+            await settle(1)
+            assert accepted(world) == ended(world) + len(world.service.sessions)
+    await asyncio.sleep(1000)  # every deadline passes
+    await asyncio.gather(*(life.running for life in lives), return_exceptions=True)
+    await world.service.close()
+    assert world.total("ws_disconnects_total") == world.total("ws_connections_total") <= 3
+    assert world.total("ws_connections_now") == 0
+    assert world.total("frames_total") == sum(life.session.figures.frames_in for life in lives)
+    assert world.total("unhandled_exceptions_total") <= bugs, "the fakes assert, too"
+    assert asyncio.all_tasks() == {asyncio.current_task()}

@@ -228,6 +228,20 @@ async def test_the_end_drops_what_waits_and_cancels_what_is_under_way(busy: Worl
     assert await desk.said() == []
 
 
+async def test_a_dropped_frame_counts_for_the_mode_that_had_it(busy: World) -> None:
+    desk = Desk(busy)
+    desk.arrive(3)  # 1 is under way in person; 2 and 3 wait and go along
+    await settle()
+    desk.stream.switch("parts")
+    desk.stream.end()
+    dropped = {
+        mode: busy.count("frames_total", mode=mode, outcome="dropped")
+        for mode in ("person", "parts")
+    }
+    assert sum(dropped.values()) == 3
+    assert dropped["person"] >= 1, dropped
+
+
 STEPS = st.lists(
     st.sampled_from(["arrive", "arrive", "arrive", "ack", "wait", "switch", "stale"]), max_size=60
 )

@@ -1,0 +1,61 @@
+"""What the sessions of a replica share."""
+
+from __future__ import annotations
+
+import asyncio
+
+from ingress.single import SingleFrame
+from models.catalog import MODES
+from models.frame import FrameFailure
+from models.view import View
+from tests.ingress.conftest import MakeWorld, World, settle
+
+
+def test_each_mode_has_a_dispatcher_of_its_own(world: World) -> None:
+    dispatchers = world.service.dispatchers
+    assert [dispatcher.mode for dispatcher in dispatchers.values()] == list(MODES)
+    assert len(set(map(id, dispatchers.values()))) == len(MODES)
+
+
+async def test_the_load_is_that_of_an_idle_replica_at_first(world: World) -> None:
+    idle = {"waiting_sessions": 0, "calls_in_flight": 0}
+    assert await world.service.load() == {
+        "sessions": 0,
+        "replicas": {"segmenter-main": 1},
+        "queue": dict.fromkeys(MODES, idle),
+    }
+
+
+async def test_the_load_shows_what_waits_in_each_mode(make_world: MakeWorld) -> None:
+    world = make_world(batching={"max_calls": 1})
+    world.analyzer.gate = asyncio.Event()
+    shots = [SingleFrame(b"x", View(), "parts").flight(world.service) for _ in range(3)]
+    waiting = asyncio.gather(*shots)
+    await settle()
+    world.service.sessions.add("one")
+    load = await world.service.load()
+    assert load["sessions"] == 1
+    assert load["queue"]["parts"] == {"waiting_sessions": 2, "calls_in_flight": 1}
+    assert load["queue"]["person"] == {"waiting_sessions": 0, "calls_in_flight": 0}
+    world.analyzer.gate.set()
+    await waiting
+
+
+async def test_closing_ends_the_calls_of_every_mode(world: World) -> None:
+    world.analyzer.gate = asyncio.Event()
+    shots = [SingleFrame(b"x", View(), mode).flight(world.service) for mode in MODES]
+    waiting = asyncio.gather(*shots)
+    await settle()
+    assert world.analyzer.running == len(MODES)
+    await world.service.close()
+    assert world.analyzer.running == 0
+    assert all(isinstance(flight.outcome, FrameFailure) for flight in await waiting)
+
+
+async def test_closing_ends_calls_that_have_not_taken_a_step(world: World) -> None:
+    waiting = asyncio.create_task(SingleFrame(b"x", View(), "person").flight(world.service))
+    await asyncio.sleep(0)  # offered: the call is made and has not begun
+    await world.service.close()
+    async with asyncio.timeout(1):
+        assert isinstance((await waiting).outcome, FrameFailure)
+    assert world.analyzer.calls == []
