@@ -27,6 +27,7 @@ from models.view import UnknownClass, View
 
 _MEDIA_TYPES = ("image/jpeg", "image/png", "image/webp")
 _CLASS_ID = re.compile(r"[0-9]{1,9}").fullmatch  # int() raises at some thousand digits
+_READ_ON = 4  # times the largest picture
 _CLIENT_CLOSED = 499  # nginx's status for a client that left; nobody reads it
 
 Parameter = dict[str, Any]
@@ -68,22 +69,32 @@ def read_query(query: Mapping[str, str], service: Service) -> tuple[str, View]:
 
 
 async def read_body(request: Request, max_bytes: int) -> bytes:
-    """The body, read no further than ``max_bytes``; raises PictureRefused."""
+    """The body, held no further than ``max_bytes``; raises PictureRefused.
+
+    What is too big is read on and let go, up to a bound: a connection that closes on a client
+    in the middle of its upload is reset, and the reset may overtake the refusal (RFC 9112
+    section 9.6).
+    """
     too_big = PictureRefused(
         413,
         ErrorCode.FRAME_REJECTED,
         f"the picture is too big; at most {max_bytes} bytes are taken",
     )
-    if int(request.headers.get("content-length", 0)) > max_bytes:
+    bound = _READ_ON * max_bytes
+    if int(request.headers.get("content-length", 0)) > bound:
         raise too_big
-    body = bytearray()
+    body, received = bytearray(), 0
     try:
         async for chunk in request.stream():
-            body += chunk
-            if len(body) > max_bytes:
+            received += len(chunk)
+            if received > bound:
                 raise too_big
+            if received <= max_bytes:
+                body += chunk
     except ClientDisconnect:
         raise PictureRefused(_CLIENT_CLOSED, ErrorCode.BAD_MESSAGE, "the client left") from None
+    if received > max_bytes:
+        raise too_big
     if not body:
         raise PictureRefused(
             400, ErrorCode.FRAME_REJECTED, "no picture; send a JPEG, PNG or WebP as the body"

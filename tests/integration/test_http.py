@@ -117,6 +117,7 @@ def test_every_setting_of_a_view_is_a_parameter(
         ("", b"", 400, "no picture"),
         ("", b"no picture at all", 422, "JPEG"),
         ("", bytes(5 * 1024 * 1024), 413, "at most"),
+        ("", bytes(15 * 1024 * 1024), 413, "at most"),
     ],
 )
 def test_refusals_say_what_was_wrong(
