@@ -22,7 +22,7 @@ from ray.exceptions import RayError
 from ray.serve.handle import DeploymentHandle
 
 from deployments.census import ReplicaCensus
-from deployments.picture import OPENAPI, PictureRefused, answer, read_body, read_query
+from deployments.picture import OPENAPI, PictureRefused, answer, flown, read_body, read_query
 from deployments.pools import Pools, StatsPool
 from deployments.serving import adopt_serve_logging
 from ingress.admission import origin_allowed
@@ -121,10 +121,11 @@ class Ingress:
         """One picture in, one mask, overlay or matte out; the payloads are those of the stream."""
         service = self._service
         try:
-            mode, frame_view = read_query(request.query_params, service)
+            # The body first: refused for its query alone, an upload under way would be reset.
             image = await read_body(request, service.settings.limits.max_frame_bytes)
+            mode, frame_view = read_query(request.query_params, service)
             shot = SingleFrame(image, frame_view, mode)
-            return answer(await shot.flight(service), service)
+            return answer(await flown(shot, service), service)
         except PictureRefused as refusal:
             return refusal.response()
 

@@ -15,6 +15,7 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import ValidationError
+from ray.exceptions import RayError
 from starlette.requests import ClientDisconnect
 
 from ingress.dialects import background_free
@@ -22,6 +23,7 @@ from ingress.dispatcher import Flight
 from ingress.explain import explain, nearest
 from ingress.protocol import ErrorCode
 from ingress.service import Service
+from ingress.single import SingleFrame
 from models.frame import FrameFailure, FrameResult
 from models.view import UnknownClass, View
 
@@ -91,7 +93,7 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
                 raise too_big
             if received <= max_bytes:
                 body += chunk
-    except ClientDisconnect:
+    except (ClientDisconnect, RayError):  # the latter where Serve's proxy gave up first
         raise PictureRefused(_CLIENT_CLOSED, ErrorCode.BAD_MESSAGE, "the client left") from None
     if received > max_bytes:
         raise too_big
@@ -100,6 +102,15 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
             400, ErrorCode.FRAME_REJECTED, "no picture; send a JPEG, PNG or WebP as the body"
         )
     return bytes(body)
+
+
+async def flown(shot: SingleFrame, service: Service) -> Flight:
+    """The flight of ``shot`` once it landed; raises PictureRefused where that took too long."""
+    try:
+        return await shot.flight(service)
+    except TimeoutError:
+        why = "the model had no time for this picture; try again in a moment"
+        raise PictureRefused(503, ErrorCode.OVERLOADED, why) from None
 
 
 def answer(flight: Flight, service: Service) -> Response:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from ray.exceptions import TaskCancelledError
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.types import Message
 
-from deployments.picture import OPENAPI, PictureRefused, answer, read_body, read_query
+from deployments.picture import OPENAPI, PictureRefused, answer, flown, read_body, read_query
 from ingress.dispatcher import AnalysisFailed, Flight
 from ingress.protocol import Frame
 from ingress.single import SingleFrame
@@ -112,22 +114,30 @@ async def test_a_body_is_put_together_from_its_chunks() -> None:
     assert await read_body(Upload(b"one ", b"picture").request, 11) == b"one picture"
 
 
-async def test_a_body_that_says_it_is_too_big_is_not_read() -> None:
-    upload = Upload(b"x" * 100, length=100)
+async def test_a_body_that_is_too_big_is_read_to_its_end_so_that_the_client_hears_why() -> None:
+    upload = Upload(*[b"x" * 10] * 10, length=100)
     with pytest.raises(PictureRefused) as caught:
         await read_body(upload.request, 99)
     assert refusal(caught)[:2] == (413, "FRAME_REJECTED")
     assert "at most 99 bytes" in str(caught.value)
+    assert upload.read == 11, "ten chunks and the end"
+
+
+async def test_a_body_that_says_it_is_far_too_big_is_not_read() -> None:
+    upload = Upload(b"x" * 100, length=101)
+    with pytest.raises(PictureRefused) as caught:
+        await read_body(upload.request, 25)
+    assert caught.value.status == 413
     assert upload.read == 0
 
 
 @pytest.mark.parametrize("length", [None, 5])  # chunked, and one that lies
-async def test_a_body_is_read_no_further_than_the_limit(length: int | None) -> None:
+async def test_a_body_is_read_no_further_than_four_times_the_limit(length: int | None) -> None:
     upload = Upload(*[b"x" * 10] * 100, length=length)
     with pytest.raises(PictureRefused) as caught:
         await read_body(upload.request, 25)
     assert caught.value.status == 413
-    assert upload.read == 3
+    assert upload.read == 11, "the chunk that passes 100 bytes is the last"
 
 
 async def test_no_body_is_refused_with_advice() -> None:
@@ -142,7 +152,27 @@ async def test_a_client_that_leaves_in_its_upload_is_no_error_of_ours() -> None:
     assert caught.value.status == 499
 
 
+async def test_a_proxy_that_gives_up_in_an_upload_is_no_error_of_ours() -> None:
+    async def receive() -> Message:
+        raise TaskCancelledError
+
+    with pytest.raises(PictureRefused) as caught:
+        await read_body(Request({"type": "http", "headers": []}, receive), 100)
+    assert caught.value.status == 499
+
+
 # ------------------------------------------------------------------ the answer
+
+
+async def test_a_picture_that_the_model_has_no_time_for_is_refused_in_words() -> None:
+    world = new_world(batching={"prepare_timeout_s": 0.01})
+    world.analyzer.gate = asyncio.Event()  # never opens
+    with pytest.raises(PictureRefused) as caught:
+        await flown(SingleFrame(b"picture", View(), "person"), world.service)
+    await world.service.close()
+    status, code, message = refusal(caught)
+    assert (status, code) == (503, "OVERLOADED")
+    assert "try again" in message
 
 
 async def landed(outcome: FrameOutcome | AnalysisFailed | None) -> Flight:

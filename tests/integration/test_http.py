@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import http.client
 import json
+import re
 import subprocess
 import urllib.error
 import urllib.request
@@ -118,6 +120,8 @@ def test_every_setting_of_a_view_is_a_parameter(
         ("", b"no picture at all", 422, "JPEG"),
         ("", bytes(5 * 1024 * 1024), 413, "at most"),
         ("", bytes(15 * 1024 * 1024), 413, "at most"),
+        ("mode=persn", bytes(4 * 1024 * 1024), 404, 'did you mean "person"'),
+        ("qualty=3", bytes(4 * 1024 * 1024), 422, 'did you mean "quality"'),
     ],
 )
 def test_refusals_say_what_was_wrong(
@@ -130,13 +134,36 @@ def test_refusals_say_what_was_wrong(
     assert not leaks(message)
 
 
+def test_a_picture_that_declares_far_too_many_bytes_is_refused_before_they_come(
+    server: ServeApp,
+) -> None:
+    connection = http.client.HTTPConnection(server.http.split("/")[2], timeout=60)
+    with closing(connection):
+        connection.putrequest("POST", "/api/segment")
+        connection.putheader("content-length", str(2**30))
+        connection.endheaders()
+        response = connection.getresponse()
+        message = json.loads(response.read())["error"]["message"]
+    assert (response.status, response.getheader("content-type")) == (413, "application/json")
+    assert "at most" in message
+    assert not leaks(message)
+
+
 def test_openapi_documents_every_parameter(server: ServeApp) -> None:
     document = json.loads(server.get("openapi.json"))
     operation = document["paths"]["/api/segment"]["post"]
     names = {parameter["name"] for parameter in operation["parameters"]}
     assert names == {"mode", *View.model_fields}
     assert {"image/jpeg", "image/png", "image/webp"} <= operation["requestBody"]["content"].keys()
-    assert {"200", "400", "404", "413", "422"} <= operation["responses"].keys()
+    assert {"200", "400", "404", "413", "422", "503"} <= operation["responses"].keys()
+
+
+def test_every_reference_in_the_openapi_document_leads_somewhere(server: ServeApp) -> None:
+    document = json.loads(server.get("openapi.json"))
+    references = re.findall(r'"\$ref": "#/([^"]+)"', json.dumps(document))
+    assert references
+    for reference in references:
+        assert functools.reduce(dict.__getitem__, reference.split("/"), document)
 
 
 async def test_metrics_count_what_was_done(server: ServeApp) -> None:

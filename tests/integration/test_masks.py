@@ -35,9 +35,10 @@ def label_map(probabilities: NDArray[np.float32], size: tuple[int, int]) -> Pixe
 
 
 def likeness(mask: Pixels, reference: Pixels) -> float:
-    """Mean IoU over the classes that the reference shows on at least 1 % of the frame."""
-    shown = [c for c in np.unique(reference) if (reference == c).mean() >= 0.01]
-    return float(np.mean([iou(mask == c, reference == c) for c in shown]))
+    """The least IoU over the classes that either shows on at least 1 % of the frame."""
+    both = np.stack([mask, reference])
+    shown = [c for c in np.unique(both) if (both == c).mean(axis=(1, 2)).max() >= 0.01]
+    return min(iou(mask == c, reference == c) for c in shown)
 
 
 def reference_mask(spec: ModeSpec, picture: Pixels) -> Pixels:
