@@ -16,6 +16,7 @@ from ingress.settings import (
     Batching,
     IngressSettings,
     Keepalive,
+    Scraping,
     SessionLimits,
     Settings,
 )
@@ -41,6 +42,7 @@ class IngressArgs(Replicas):
     limits: SessionLimits = SessionLimits()
     batching: Batching = Batching()
     admission: Admission = Admission()
+    metrics: Scraping = Scraping()
     retry_ms: tuple[int, int] = (500, 30_000)
 
 
@@ -124,5 +126,6 @@ class AppArgs(Settings):
             limits=self.ingress.limits,
             batching=self.ingress.batching,
             admission=self.ingress.admission,
+            metrics=self.ingress.metrics,
             retry_ms=self.ingress.retry_ms,
         )

@@ -16,12 +16,14 @@ from typing import Any
 from fastapi import FastAPI, Request, WebSocket
 from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from ray import serve
 from ray.exceptions import RayError
 from ray.serve.handle import DeploymentHandle
 
 from deployments.census import ReplicaCensus
+from deployments.exposition import Families
+from deployments.gathering import Gathering
 from deployments.picture import OPENAPI, PictureRefused, answer, flown, read_body, read_query
 from deployments.pools import Pools, StatsPool
 from deployments.serving import adopt_serve_logging
@@ -81,6 +83,11 @@ class Ingress:
             census=ReplicaCensus(serve.get_replica_context().app_name),
             metrics=Metrics(pools),
         )
+        self._gathering = Gathering(
+            self._service.metrics.registry,
+            [*pools.values(), stats],
+            settings.metrics.gather_timeout_s,
+        )
 
     @api.websocket("/ws")
     async def stream(self, websocket: WebSocket) -> None:
@@ -131,7 +138,9 @@ class Ingress:
 
     @api.get("/metrics", include_in_schema=False)
     async def metrics(self) -> Response:
-        """The metrics of this replica, for Prometheus."""
-        return Response(
-            generate_latest(self._service.metrics.registry), media_type=CONTENT_TYPE_LATEST
-        )
+        """The metrics of every replica, for Prometheus."""
+        return Response(await self._gathering.page(), media_type=CONTENT_TYPE_LATEST)
+
+    async def exposition(self, asker: str) -> Families:
+        """The metrics of this replica, for the ingress replica that asks."""
+        return self._gathering.families(asker)

@@ -31,7 +31,7 @@ log = logging.getLogger("segstream.pools")
 # A replica died, is not there yet, or has more calls than it takes: none of it a bug.
 _GONE = (RayActorError, BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError)
 # RuntimeError is what Serve's gRPC path raises for a status it does not expect.
-_FAILED = (RayError, RayServeException, grpc.RpcError, RuntimeError)
+FAILED = (RayError, RayServeException, grpc.RpcError, RuntimeError)
 
 
 def over_grpc(handle: DeploymentHandle[Any]) -> DeploymentHandle[Any]:
@@ -56,7 +56,7 @@ class Pools:
         except _GONE as error:
             log.warning("mode %s: no replica took a call: %s", mode, type(error).__name__)
             raise AnalysisFailed(type(error).__name__, unavailable=True) from error
-        except _FAILED as error:
+        except FAILED as error:
             log.warning("mode %s: a call failed", mode, exc_info=error)
             raise AnalysisFailed(type(error).__name__) from error
         return outcomes
@@ -67,7 +67,7 @@ class Pools:
             await self._handles[mode].broadcast("prepare", mode).results_async()
         except _GONE as error:
             raise ModeFailed(f"no replica of {mode} is there; try again in a moment") from error
-        except _FAILED as error:
+        except FAILED as error:
             log.warning("mode %s could not be loaded", mode, exc_info=error)
             raise ModeFailed(f"{mode} could not be loaded; the mode before it goes on") from error
 
@@ -90,7 +90,7 @@ class StatsPool:
         except TimeoutError:
             response.cancel()
             raise StatsFailed("the statistics took too long; try again") from None
-        except _FAILED as error:
+        except FAILED as error:
             log.warning("statistics failed", exc_info=error)
             raise StatsFailed("the statistics are not available; try again") from error
         return statistics

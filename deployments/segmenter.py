@@ -14,6 +14,8 @@ import os
 from collections.abc import Sequence
 from typing import Literal
 
+from deployments.exposition import Exposition, Families
+from deployments.model_metrics import SegmenterMetrics
 from deployments.serving import adopt_serve_logging
 from models.catalog import MODES
 from models.frame import FrameOutcome, FrameRequest
@@ -42,17 +44,26 @@ class Segmenter:
         self._runtime = runtime
         self._threads = threads or len(os.sched_getaffinity(0))
         self._limits = limits
+        self._metrics = SegmenterMetrics(self._modes)
+        self._exposition = Exposition(self._metrics.registry)
         self._ready = {first: self._load(first)}
         self._loading: dict[str, asyncio.Task[Pipeline]] = {}
 
     async def segment(self, mode: str, frames: Sequence[FrameRequest]) -> list[FrameOutcome]:
         """One outcome per frame, in order; a bad frame is a failure of its own."""
         pipeline = await self._pipeline(mode)
-        return await asyncio.wrap_future(pipeline.submit(frames))
+        with self._metrics.unhandled_exceptions.count_exceptions():
+            outcomes = await asyncio.wrap_future(pipeline.submit(frames))
+        self._metrics.answered(mode, outcomes)
+        return outcomes
 
     async def prepare(self, mode: str) -> None:
         """Return once ``mode`` is loaded and warm here."""
         await self._pipeline(mode)
+
+    async def exposition(self, asker: str) -> Families:
+        """The metrics of this replica, for the ingress replica that asks."""
+        return self._exposition.families(asker)
 
     async def _pipeline(self, mode: str) -> Pipeline:
         """The pipeline of ``mode``, loaded by the first who asks; a failed load may be retried."""
@@ -74,7 +85,8 @@ class Segmenter:
         if mode not in self._modes:
             raise ValueError(f"this pool does not host {mode}; it hosts {', '.join(self._modes)}")
         spec = MODES[mode]
-        runtime = open_runtime(spec, self._device, self._runtime, self._threads)
+        with self._metrics.loading(mode):
+            runtime = open_runtime(spec, self._device, self._runtime, self._threads)
         log.info("mode %s is ready: %s on %s", mode, runtime.name, runtime.device)
         # Twice the cores: while one frame is in the network another decodes or encodes. Each
         # mode has workers of its own, so a slow one never holds up a fast one.

@@ -7,6 +7,7 @@ Serve's own behaviour. Tests in tests/deployments check each against the pinned 
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
 import os
@@ -15,8 +16,11 @@ from contextlib import suppress
 from typing import Any
 
 import uvicorn
+from ray.serve.handle import DeploymentBroadcastResponse
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ingress.quiet import Quiet
 
 log = logging.getLogger("segstream.serving")
 
@@ -35,18 +39,75 @@ _UNWATCHED = (b"x-request-disconnect-disabled", b"?1")
 _CANCELLED_CALL = "Cancelling request that has already been assigned to a replica."
 
 
+# The loggers that are ours, and those whose every line stands for something that ended once.
+OURS = ("segstream", "models")
+ONE_LINE_EACH = frozenset({"segstream.session"})
+
+
 def _not_a_cancelled_call(record: logging.LogRecord) -> bool:
     return record.msg != _CANCELLED_CALL
 
 
 def adopt_serve_logging() -> None:
-    """Send the ``segstream`` loggers through Serve's handlers: its format, its files, its JSON."""
+    """Send our loggers through Serve's handlers: its format, its files, its JSON.
+
+    With ``logging_config.encoding: JSON`` what a call gives as ``extra=`` becomes keys of the
+    line's object; the values must be what ``json.dumps`` takes.
+    """
     serve_logger = logging.getLogger("ray.serve")
     serve_logger.addFilter(_not_a_cancelled_call)
-    ours = logging.getLogger("segstream")
-    ours.handlers = serve_logger.handlers
-    ours.setLevel(serve_logger.level or logging.INFO)
-    ours.propagate = not ours.handlers
+    relay = Relay(serve_logger)
+    for name in OURS:
+        ours = logging.getLogger(name)
+        ours.handlers = [relay]
+        ours.setLevel(serve_logger.level or logging.INFO)
+        ours.propagate = not serve_logger.handlers
+
+
+class Relay(logging.Handler):
+    """Hands our records, repeated warnings held back, to the handlers that Serve has now.
+
+    A filter on a logger does not meet the records of its children, and Serve's handlers carry
+    records that are not ours; so the filter has a handler of its own.
+    """
+
+    def __init__(self, to: logging.Logger) -> None:
+        super().__init__()
+        self._to = to
+        self.addFilter(Quiet(spared=ONE_LINE_EACH))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        for handler in self._to.handlers:
+            if record.levelno >= handler.level:
+                handler.handle(record)
+
+
+async def each_outcome(broadcast: DeploymentBroadcastResponse, timeout_s: float) -> list[Any]:
+    """What each replica answered to a broadcast, or the exception that stands for its answer.
+
+    Serve's own ``results_async`` loses every answer where one is late. Its parts, one call
+    per replica, are private; where a new Ray moved them, it is all or nothing.
+
+    Raises:
+        TimeoutError: the calls could not be sent in time.
+    """
+    calls_of = getattr(broadcast, "_fetch_replica_results_async", None)
+    if calls_of is None:
+        return await broadcast.results_async(timeout_s=timeout_s, return_exceptions=True)
+    deadline = asyncio.get_running_loop().time() + timeout_s
+    async with asyncio.timeout_at(deadline):
+        calls = await calls_of()
+    return await asyncio.gather(*(_answer(c, deadline) for c in calls), return_exceptions=True)
+
+
+async def _answer(call: Any, deadline: float) -> Any:
+    try:
+        async with asyncio.timeout_at(deadline):
+            return await call.get_async()
+    except (TimeoutError, asyncio.CancelledError):
+        # Ending our wait does not end the call; this does.
+        call.cancel()
+        raise
 
 
 class RawWebSocket:

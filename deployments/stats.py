@@ -9,6 +9,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from deployments.exposition import Exposition, Families
+from deployments.model_metrics import StatsMetrics
 from deployments.serving import adopt_serve_logging
 from models.catalog import MODES
 from models.images import decode_label_map
@@ -21,11 +23,18 @@ class StatsAnalyst:
     def __init__(self, device: Literal["auto", "cuda", "cpu"]) -> None:
         adopt_serve_logging()
         on_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+        self._metrics = StatsMetrics()
+        self._exposition = Exposition(self._metrics.registry)
         self._device = torch.device("cuda" if on_gpu else "cpu")
 
     async def scene(self, mode: str, masks: Sequence[tuple[float, bytes]]) -> dict[str, Any]:
         """Statistics of ``masks``: (seconds, PNG label map of ``mode``), oldest first."""
-        return await asyncio.to_thread(self._scene, mode, masks)
+        with self._metrics.call():
+            return await asyncio.to_thread(self._scene, mode, masks)
+
+    async def exposition(self, asker: str) -> Families:
+        """The metrics of this replica, for the ingress replica that asks."""
+        return self._exposition.families(asker)
 
     def _scene(self, mode: str, masks: Sequence[tuple[float, bytes]]) -> dict[str, Any]:
         label_maps = [decode_label_map(png) for _, png in masks]

@@ -160,6 +160,16 @@ class Session:
             self.figures.frames_in,
             self.figures.results_out,
             f": {disconnect.explanation}" if disconnect.explanation else "",
+            extra={
+                "session": self.id,
+                "reason": reason.name,
+                "initiator": str(reason.initiator),
+                "code": disconnect.code_seen or reason.code,
+                "dialect": str(self.dialect),
+                "age_s": round(age_s, 3),
+                "frames_in": self.figures.frames_in,
+                "results_out": self.figures.results_out,
+            },
         )
 
     # ------------------------------------------------------------------ greetings

@@ -102,6 +102,14 @@ class Admission(Settings):
     )
 
 
+class Scraping(Settings):
+    """How ``/metrics`` is put together."""
+
+    gather_timeout_s: float = Field(
+        2.0, gt=0, le=60, description="For every replica to answer; then it is left out."
+    )
+
+
 class IngressSettings(Settings):
     """Everything that the connection layer is told."""
 
@@ -110,4 +118,5 @@ class IngressSettings(Settings):
     limits: SessionLimits = SessionLimits()
     batching: Batching = Batching()
     admission: Admission = Admission()
+    metrics: Scraping = Scraping()
     retry_ms: tuple[int, int] = Field((500, 30_000), description="Window for a reconnect.")

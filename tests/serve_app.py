@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import psutil
 import yaml
@@ -53,10 +54,14 @@ class ServeApp:
 
     def replica(self, deployment: str) -> psutil.Process:
         """The process of a deployment that has one replica."""
-        title = f"ServeReplica:segstream:{deployment}"
-        found = [p for p in self.server.family if p.is_running() and title in "".join(p.cmdline())]
+        found = self.replicas(deployment)
         assert len(found) == 1, f"{len(found)} processes of {deployment}"
         return found[0]
+
+    def replicas(self, deployment: str) -> list[psutil.Process]:
+        """The processes of a deployment."""
+        title = f"ServeReplica:segstream:{deployment}"
+        return [p for p in self.server.family if p.is_running() and title in "".join(p.cmdline())]
 
     def get(self, path: str) -> bytes:
         """The body of an HTTP GET."""
@@ -77,7 +82,10 @@ class ServeApp:
 
 @contextmanager
 def serve_app(
-    profile: str, adjust: Callable[[dict[str, object]], None] | None = None
+    profile: str,
+    adjust: Callable[[dict[str, object]], None] | None = None,
+    *,
+    encoding: Literal["TEXT", "JSON"] = "TEXT",
 ) -> Iterator[ServeApp]:
     """Start the application of configs/serve.yaml, its args changed by ``adjust``."""
     # Ray's sockets are in here, and a socket's path has at most 107 bytes.
@@ -85,6 +93,7 @@ def serve_app(
         scratch = Path(folder)
         content = yaml.safe_load(SERVE_YAML.read_text())
         port = content["http_options"]["port"] = free_port()
+        content["logging_config"]["encoding"] = encoding
         if adjust:
             adjust(content["applications"][0]["args"])
         config = scratch / "serve.yaml"

@@ -49,4 +49,4 @@ def test_the_apps_own_session_limit_comes_before_serves(monkeypatch: pytest.Monk
 
 def test_every_call_that_an_ingress_may_make_has_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
     args = {"ingress": {"replicas": 2, "batching": {"max_calls": 5}}}
-    assert graph(args, 0, monkeypatch)["segmenter-main"].max_ongoing_requests == 5 * 4 * 2
+    assert graph(args, 0, monkeypatch)["segmenter-main"].max_ongoing_requests == (5 * 4 + 1) * 2
