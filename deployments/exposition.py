@@ -4,7 +4,7 @@ Rules:
 
 1. A replica renders its own samples, labelled with its ``deployment`` and its
    ``replica`` (Serve's unique id, never a peer's text), so that whoever collects
-   them only joins strings: a page costs the same however long the tables are.
+   them only joins strings. A sample that names a deployment itself keeps that name.
 2. A family has one HELP and one TYPE on the page, however many replicas have it.
 3. No ``_created`` series: every series is there at 0 from the start, so a restart is
    a reset to 0 under a new ``replica``, and a third of the page is saved.
@@ -74,7 +74,7 @@ class _One(Collector):
 def _rendered(metric: Metric, labels: dict[str, str]) -> Family:
     labelled = Metric(metric.name, metric.documentation, metric.type)
     labelled.samples = [
-        sample._replace(labels={**sample.labels, **labels})
+        sample._replace(labels={**labels, **sample.labels})
         for sample in metric.samples
         if sample.name != f"{metric.name}_created"
     ]

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+import json
 import logging
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from typing import Any
 
 import pytest
 import uvicorn
 from ray import serve  # noqa: F401 - its submodules import each other in one order only
+from ray._common.formatters import JSONFormatter
 from ray.serve._private import constants, http_util, replica, replica_result
+from ray.serve.handle import DeploymentBroadcastResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from deployments.serving import (
@@ -18,6 +24,7 @@ from deployments.serving import (
     RawWebSocket,
     adopt_serve_logging,
     configure_uvicorn,
+    each_outcome,
     websocket_options,
 )
 
@@ -134,3 +141,106 @@ def test_the_line_that_a_cancelled_call_costs_is_left_out(
         serve_logger.info("another line")
         serve_logger.removeHandler(caplog.handler)
     assert {record.message for record in caplog.records} == {"another line"}
+
+
+class Call:
+    """One replica's part of a broadcast."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+        self.cancelled = False
+
+    async def get_async(self) -> Any:
+        if self.answer is None:
+            await asyncio.Event().wait()
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+def broadcast(calls: Sequence[Call]) -> DeploymentBroadcastResponse:
+    async def sent() -> Any:
+        return calls
+
+    return DeploymentBroadcastResponse(sent(), None)
+
+
+async def test_each_replica_answers_a_broadcast_for_itself() -> None:
+    calls = [Call(1), Call(None), Call(OSError("gone")), Call(4)]
+    one, late, gone, four = await each_outcome(broadcast(calls), 0.05)
+    assert (one, four) == (1, 4)
+    assert isinstance(late, TimeoutError)
+    assert isinstance(gone, OSError)
+    assert [call.cancelled for call in calls] == [False, True, False, False]
+
+
+async def test_calls_that_nobody_waits_for_any_more_are_cancelled() -> None:
+    calls = [Call(None), Call(None)]
+    waiting = asyncio.create_task(each_outcome(broadcast(calls), 60))
+    await asyncio.sleep(0.01)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert all(call.cancelled for call in calls)
+
+
+async def test_serves_own_collection_still_loses_all_where_one_is_late() -> None:
+    with pytest.raises(TimeoutError):
+        await broadcast([Call(1), Call(None)]).results_async(timeout_s=0.05, return_exceptions=True)
+
+
+async def test_where_the_private_part_moved_it_is_all_or_nothing() -> None:
+    class Moved:
+        async def results_async(self, *, timeout_s: float, return_exceptions: bool) -> list[Any]:
+            return [timeout_s, return_exceptions]
+
+    moved: Any = Moved()
+    assert await each_outcome(moved, 3.0) == [3.0, True]
+
+
+def test_the_results_of_serve_can_be_awaited_and_cancelled_one_by_one() -> None:
+    assert inspect.iscoroutinefunction(DeploymentBroadcastResponse._fetch_replica_results_async)
+    for kind in (replica_result.gRPCReplicaResult, replica_result.ActorReplicaResult):
+        assert callable(kind.get_async)
+        assert callable(kind.cancel)
+
+
+@pytest.fixture
+def said() -> Iterator[list[logging.LogRecord]]:
+    """What reaches Serve's handlers."""
+    records: list[logging.LogRecord] = []
+
+    class Kept(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            records.append(record)
+
+    serve_logger = logging.getLogger("ray.serve")
+    before = serve_logger.handlers
+    serve_logger.handlers = [Kept(logging.INFO), Kept(logging.ERROR)]
+    adopt_serve_logging()
+    yield records
+    serve_logger.handlers = before
+
+
+def test_a_repeated_warning_reaches_each_of_serves_handlers_once(
+    said: list[logging.LogRecord],
+) -> None:
+    for _ in range(3):
+        logging.getLogger("segstream.pools").warning("away")
+        logging.getLogger("models.batch").error("a bug")
+        logging.getLogger("segstream.session").warning("session ended")
+        logging.getLogger("ray.serve").warning("of Serve's own")
+    assert Counter(record.getMessage() for record in said) == {
+        "away": 1, "a bug": 6, "session ended": 3, "of Serve's own": 3,
+    }  # fmt: skip
+
+
+def test_fields_given_as_extra_are_keys_of_a_json_line(said: list[logging.LogRecord]) -> None:
+    fields = {"session": "abc", "age_s": 1.5, "reason": "client_close"}
+    logging.getLogger("segstream.session").info("session %s ended", "abc", extra=fields)
+    line = json.loads(JSONFormatter().format(said[0]))
+    assert line["message"] == "session abc ended"
+    assert fields.items() <= line.items()
