@@ -12,12 +12,13 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
+from prometheus_client.utils import floatToGoString
 from ray import serve
 
 
@@ -50,8 +51,8 @@ class Exposition:
 
 def rendered(registry: CollectorRegistry, deployment: str, replica: str) -> Families:
     """The families of ``registry``, each sample labelled with where it is from."""
-    labels = {"deployment": deployment, "replica": replica}
-    return tuple(_rendered(metric, labels) for metric in registry.collect())
+    by, at = f'replica="{_escaped(replica)}"', f'deployment="{_escaped(deployment)}"'
+    return tuple(_rendered(metric, f"{at},{by}", by) for metric in registry.collect())
 
 
 def page(replicas: Iterable[Families]) -> bytes:
@@ -63,20 +64,29 @@ def page(replicas: Iterable[Families]) -> bytes:
     return "".join(part for parts in heads.values() for part in parts).encode()
 
 
-@dataclass(frozen=True, slots=True)
-class _One(Collector):
-    metric: Metric
+def _rendered(metric: Metric, where: str, by: str) -> Family:
+    """One family as text; prometheus_client's own renderer takes three times as long."""
+    name = f"{metric.name}_total" if metric.type == "counter" else metric.name
+    text = metric.documentation.replace("\\", r"\\").replace("\n", r"\n")
+    created = f"{metric.name}_created"
+    return Family(
+        name,
+        f"# HELP {name} {text}\n# TYPE {name} {metric.type}\n",
+        "".join(
+            [
+                _line(sample, by if "deployment" in sample.labels else where)
+                for sample in metric.samples
+                if sample.name != created
+            ]
+        ),
+    )
 
-    def collect(self) -> Iterator[Metric]:
-        yield self.metric
+
+def _line(sample: Sample, labels: str) -> str:
+    for name, value in sample.labels.items():
+        labels += f',{name}="{_escaped(value)}"'
+    return f"{sample.name}{{{labels}}} {floatToGoString(sample.value)}\n"
 
 
-def _rendered(metric: Metric, labels: dict[str, str]) -> Family:
-    labelled = Metric(metric.name, metric.documentation, metric.type)
-    labelled.samples = [
-        sample._replace(labels={**labels, **sample.labels})
-        for sample in metric.samples
-        if sample.name != f"{metric.name}_created"
-    ]
-    help_line, type_line, samples = generate_latest(_One(labelled)).decode().split("\n", 2)
-    return Family(metric.name, f"{help_line}\n{type_line}\n", samples)
+def _escaped(value: str) -> str:
+    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")

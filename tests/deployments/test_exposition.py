@@ -7,7 +7,7 @@ from collections import Counter as Multiset
 from types import SimpleNamespace
 
 import pytest
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from ray import serve
 
@@ -64,6 +64,27 @@ def test_odd_label_values_are_escaped() -> None:
     )
 
 
+def test_a_sample_that_names_a_deployment_itself_keeps_that_name() -> None:
+    registry = CollectorRegistry()
+    Counter("missing", "Missing.", ["deployment"], registry=registry).labels("stats")
+    assert page([rendered(registry, "ingress", "r")]).decode().splitlines()[2:] == [
+        'missing_total{replica="r",deployment="stats"} 0.0'
+    ]
+
+
+@pytest.mark.parametrize("table", [Metrics(["person"]), SegmenterMetrics(["person"])])
+def test_the_text_is_that_of_prometheus_client(table: Metrics | SegmenterMetrics) -> None:
+    table.unhandled_exceptions.inc(1e17)
+    ours = samples(page([rendered(table.registry, "d", "r")]))
+    where = {("deployment", "d"), ("replica", "r")}
+    theirs = {
+        (name, labels | where): value
+        for (name, labels), value in samples(generate_latest(table.registry)).items()
+        if not name.endswith("_created")
+    }
+    assert ours == theirs
+
+
 def test_no_replica_at_all_is_an_empty_page() -> None:
     assert page([]) == b""
     assert page([(), ()]) == b""
@@ -91,5 +112,5 @@ def test_a_replica_shows_its_process_and_nothing_to_itself(
     exposition = Exposition(registry(1))
     text = page([exposition.families("another")]).decode()
     assert 'process_resident_memory_bytes{deployment="stats",replica="me"}' in text
-    assert 'frames_total{deployment="stats",mode="person",replica="me"} 1.0' in text
+    assert 'frames_total{deployment="stats",replica="me",mode="person"} 1.0' in text
     assert exposition.families("me") == ()
