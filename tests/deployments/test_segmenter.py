@@ -7,10 +7,13 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future
+from types import SimpleNamespace
 
 import pytest
+from ray import serve
 
 from deployments import segmenter as module
+from deployments.exposition import page
 from deployments.segmenter import Segmenter
 from models.catalog import ModeSpec
 from models.frame import FrameFailure, FrameOutcome, FrameRequest
@@ -103,3 +106,25 @@ async def test_a_load_that_failed_is_tried_again(segmenter: Segmenter, loader: L
 async def test_a_mode_of_another_pool_is_refused(segmenter: Segmenter) -> None:
     with pytest.raises(ValueError, match="it hosts person, parts"):
         await segmenter.prepare("salient")
+
+
+async def test_what_a_replica_did_is_what_it_exposes(
+    segmenter: Segmenter, loader: Loader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = SimpleNamespace(deployment="segmenter-main", replica_tag="me")
+    monkeypatch.setattr(serve, "get_replica_context", lambda: here)
+    loader.broken.add("parts")
+    await segmenter.segment("person", FRAMES)
+    with pytest.raises(RuntimeError, match="no memory"):
+        await segmenter.segment("parts", FRAMES)
+    where = 'deployment="segmenter-main",replica="me"'
+    lines = page([await segmenter.exposition("another")]).decode().splitlines()
+    for line in (
+        f'frames_total{{{where},mode="person",outcome="rejected"}} 2.0',
+        f'frames_total{{{where},mode="parts",outcome="rejected"}} 0.0',
+        f'mode_loaded{{{where},mode="person"}} 1.0',
+        f'mode_loaded{{{where},mode="parts"}} 0.0',
+        f'load_failures_total{{{where},mode="parts"}} 1.0',
+        f'load_seconds_count{{{where},mode="person"}} 1.0',
+    ):
+        assert f"segstream_segmenter_{line}" in lines

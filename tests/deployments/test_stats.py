@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from types import SimpleNamespace
 
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from ray import serve
+
+from deployments.exposition import page
 from deployments.stats import StatsAnalyst
 from models.images import encode_label_map
 
@@ -33,3 +38,16 @@ async def test_no_masks_yet_is_an_empty_scene() -> None:
 async def test_a_change_of_the_frames_shape_starts_a_new_window() -> None:
     masks = [(0.0, mask(32)), (1.0, mask(10, (64, 48))), (2.0, mask(10, (64, 48)))]
     assert (await StatsAnalyst("cpu").scene("person", masks))["frames"] == 2
+
+
+async def test_what_a_replica_did_is_what_it_exposes(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = SimpleNamespace(deployment="stats", replica_tag="me")
+    monkeypatch.setattr(serve, "get_replica_context", lambda: here)
+    analyst = StatsAnalyst("cpu")
+    await analyst.scene("person", [(0.0, mask(32))])
+    with pytest.raises(KeyError):
+        await analyst.scene("nobody", [(0.0, mask(32))])
+    lines = page([await analyst.exposition("another")]).decode().splitlines()
+    for outcome in ("done", "failed"):
+        labels = f'deployment="stats",replica="me",outcome="{outcome}"'
+        assert f"segstream_stats_calls_total{{{labels}}} 1.0" in lines
