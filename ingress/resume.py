@@ -1,0 +1,351 @@
+"""Detached sessions: what is kept of one, for how long, and who may have it back.
+
+Rules
+1. Control messages of a session are numbered. The last ones are kept in a ring;
+   a returning client says which it has and is sent the rest, in order. Where the
+   ring no longer reaches back that far, the session starts afresh and says so:
+   never a silent gap. Its settings are kept all the same.
+2. Of the stream only the newest result is kept, and replayed only while it is
+   young; the frames of all others are reported as dropped.
+3. A token is 256 random bits; only its SHA-256 is kept, and compared in constant
+   time. Each resume gives a new one, and the one before stays valid until the
+   client shows that it has it. A session is bound to the origin that opened it.
+4. A session has one owner, the replica that holds its connection. A record is
+   written by its owner alone; a claim makes the claimant the owner. Writes carry
+   a serial, and one that arrives late changes nothing.
+5. Everything is bounded: the ring by count and bytes, the parked sessions of a
+   store by number and bytes, oldest first out, and each record by a deadline
+   that an owner must renew.
+
+No I/O here, and no clock: the store is told the time in seconds. One store
+serves every ingress replica (``deployments.session_store``), so a client may
+come back to any of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from models.view import View
+
+_TOKEN_BYTES = 32
+
+
+def new_token() -> str:
+    """256 random bits, in characters that need no quoting."""
+    return secrets.token_urlsafe(_TOKEN_BYTES)
+
+
+def hash_token(token: str) -> bytes:
+    """What is kept of a token: its SHA-256."""
+    return hashlib.sha256(token.encode()).digest()
+
+
+class ControlRing:
+    """The last numbered control messages of a session, oldest first."""
+
+    def __init__(self, max_messages: int, max_bytes: int) -> None:
+        self._max_messages = max_messages
+        self._max_bytes = max_bytes
+        self._kept: deque[tuple[int, str]] = deque()
+        self._bytes = 0
+        self.newest = 0
+
+    def __iter__(self) -> Iterator[tuple[int, str]]:
+        return iter(self._kept)
+
+    @property
+    def size_bytes(self) -> int:
+        return self._bytes
+
+    def append(self, text: str) -> None:
+        """Keep the message numbered ``newest + 1``; the oldest leave to make room."""
+        self.newest += 1
+        self._kept.append((self.newest, text))
+        self._bytes += len(text)
+        while len(self._kept) > self._max_messages or self._bytes > self._max_bytes:
+            self._bytes -= len(self._kept.popleft()[1])
+
+    def restore(self, kept: Iterable[tuple[int, str]], newest: int) -> None:
+        """Go on where a parked session ended."""
+        for number, text in kept:
+            self.newest = number - 1
+            self.append(text)
+        self.newest = newest
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """What outlives even the replica that held the session; ``stats_every_s`` 0: no subscription."""
+
+    mode: str
+    view: View
+    stats_every_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Title:
+    """Who may have a session, and with which settings.
+
+    Attributes:
+        tokens: hashes of the valid tokens, newest first; two while a rotation is not confirmed.
+        origin: the ``Origin`` of the page that opened it, where a page did.
+        settings: mode and view in force.
+        serial: grows with each write.
+    """
+
+    tokens: tuple[bytes, ...]
+    origin: str | None
+    settings: SessionSettings
+    serial: int = 1
+
+    def admits(self, token: bytes, origin: str | None) -> bool:
+        """Whether a client with that token and origin may have the session."""
+        known = [hmac.compare_digest(token, kept) for kept in self.tokens]
+        return any(known) and origin == self.origin
+
+
+@dataclass(frozen=True, slots=True)
+class NewestResult:
+    """The last result that was made: its seq, its frame's, its message, its age in seconds."""
+
+    seq: int
+    frame_seq: int
+    message: bytes
+    age_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """A session without a connection.
+
+    Attributes:
+        control: kept control messages as (number, text), oldest first.
+        control_seq: number of the newest control message; 0 before the first.
+        result_seq: seq of the newest result; 0 before the first.
+        frame_seq: the newest frame's, by the client's count; -1 before the first.
+        unacked: (result seq, frame seq) of the results that were not acknowledged.
+        unanswered: seqs of frames that got no answer.
+        newest: the newest result, where one was made.
+        last_request: id of the newest request that was received.
+    """
+
+    control: tuple[tuple[int, str], ...] = ()
+    control_seq: int = 0
+    result_seq: int = 0
+    frame_seq: int = -1
+    unacked: tuple[tuple[int, int], ...] = ()
+    unanswered: tuple[int, ...] = ()
+    newest: NewestResult | None = None
+    last_request: str | int | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes to keep this, in bytes."""
+        result = len(self.newest.message) if self.newest else 0
+        return result + sum(len(text) for _, text in self.control) + 1024
+
+    def control_after(self, number: int) -> tuple[str, ...] | None:
+        """The control messages after ``number``; None where some of them are not kept."""
+        missing = self.control_seq - number
+        if not 0 <= missing <= len(self.control):
+            return None
+        return tuple(text for kept, text in self.control if kept > number)
+
+    def young_result(self, last_seq: int, max_age_s: float) -> NewestResult | None:
+        """The newest result, where the client lacks it and it is young."""
+        newest = self.newest
+        if newest is None or newest.seq <= last_seq or newest.age_s > max_age_s:
+            return None
+        return newest
+
+    def aged(self, seconds: float) -> Parked:
+        """This, so much later."""
+        if self.newest is None:
+            return self
+        return replace(self, newest=replace(self.newest, age_s=self.newest.age_s + seconds))
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a returning client gets.
+
+    Attributes:
+        title: tokens, origin and settings.
+        parked: the session, where it was parked.
+        held: another connection still holds it; that one must let go first.
+    """
+
+    title: Title
+    parked: Parked | None = None
+    held: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """What the store says to an owner: which of its sessions it does not know, or knows as
+    another's."""
+
+    unknown: frozenset[str] = frozenset()
+    taken: frozenset[str] = frozenset()
+
+
+class ClaimRefused(Exception):
+    """There is no such session for this client; the words are for it."""
+
+
+class StoreLost(Exception):
+    """The store cannot be reached."""
+
+
+class SessionStore(Protocol):
+    """Where sessions are kept, as one ingress replica, an owner, sees it.
+
+    Every method may raise StoreLost: a session goes on without its store, and
+    can then not be resumed.
+    """
+
+    async def hold(self, session: str, title: Title) -> None:
+        """This replica has the session's connection; write ``title`` through."""
+
+    async def park(self, session: str, title: Title, parked: Parked) -> None:
+        """The session has lost its connection."""
+
+    async def claim(
+        self, session: str, token: bytes, origin: str | None, new_token: bytes, *, orphaned: bool
+    ) -> Claim:
+        """Attach a session to this replica; raises ClaimRefused."""
+
+    async def release(self, session: str) -> bool:
+        """Have the replica that holds the session let go of it; whether one did."""
+
+    async def forget(self, session: str) -> None:
+        """The session has ended for good."""
+
+    async def renew(self, sessions: Iterable[str]) -> Renewal:
+        """This replica lives, and holds these."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    title: Title
+    owner: str
+    renewed_at: float
+    parked: Parked | None = None
+
+    def yields_to(self, title: Title, owner: str) -> bool:
+        """Whether that write of ``owner`` may take this record's place."""
+        return owner == self.owner and title.serial > self.title.serial
+
+
+class MemoryStore:
+    """The sessions of one application, in memory; held and parked ones, each oldest first."""
+
+    def __init__(self, *, ttl_s: float, max_parked: int, max_parked_bytes: int) -> None:
+        self._ttl_s = ttl_s
+        self._max_parked = max_parked
+        self._max_parked_bytes = max_parked_bytes
+        self._held: OrderedDict[str, _Record] = OrderedDict()
+        self._parked: OrderedDict[str, _Record] = OrderedDict()
+        self._parked_bytes = 0
+
+    @property
+    def held(self) -> int:
+        """Sessions with a connection."""
+        return len(self._held)
+
+    @property
+    def parked(self) -> int:
+        """Sessions without one."""
+        return len(self._parked)
+
+    @property
+    def parked_bytes(self) -> int:
+        return self._parked_bytes
+
+    def hold(self, session: str, title: Title, owner: str, now: float) -> None:
+        """Write the title of a session that ``owner`` holds."""
+        self.expire(now)
+        record = self._find(session)
+        if record is None or record.yields_to(title, owner):
+            self._remove(session)
+            self._held[session] = _Record(title, owner, now)
+
+    def park(self, session: str, title: Title, parked: Parked, owner: str, now: float) -> None:
+        """Keep what is left of a session."""
+        record = self._find(session)
+        if record is None or record.yields_to(title, owner):
+            self._remove(session)
+            self._parked[session] = _Record(title, owner, now, parked)
+            self._parked_bytes += parked.size_bytes
+        self.expire(now)
+
+    def claim(
+        self, session: str, token: bytes, origin: str | None, new_token: bytes, owner: str,
+        now: float, *, orphaned: bool,
+    ) -> Claim:  # fmt: skip
+        """Give a session to ``owner`` and rotate its token.
+
+        ``orphaned`` says that no replica owns up to it: the settings are all there is.
+
+        Raises:
+            ClaimRefused: not known, expired, or not this client's. The three are one answer,
+                so that a stranger learns nothing from it.
+        """
+        self.expire(now)
+        record = self._find(session)
+        if record is None or not record.title.admits(token, origin):
+            raise ClaimRefused("the session is not there any more; a new one was started")
+        if record.parked is None and not orphaned:
+            return Claim(record.title, held=True)
+        self._remove(session)
+        title = replace(
+            record.title, tokens=(new_token, token), serial=record.title.serial + 1
+        )
+        self._held[session] = _Record(title, owner, now)
+        parked = record.parked and record.parked.aged(now - record.renewed_at)
+        return Claim(title, parked)
+
+    def forget(self, session: str, owner: str) -> None:
+        """Remove a session of ``owner``."""
+        record = self._find(session)
+        if record is not None and record.owner == owner:
+            self._remove(session)
+
+    def renew(self, sessions: Iterable[str], owner: str, now: float) -> Renewal:
+        """``owner`` lives and holds these: they stay."""
+        unknown, taken = set(), set()
+        for session in sessions:
+            record = self._find(session)
+            if record is None:
+                unknown.add(session)
+            elif record.owner != owner:
+                taken.add(session)
+            elif record.parked is None:
+                self._held[session] = replace(record, renewed_at=now)
+                self._held.move_to_end(session)
+        self.expire(now)
+        return Renewal(frozenset(unknown), frozenset(taken))
+
+    def expire(self, now: float) -> None:
+        """Remove what nobody renewed or claimed in time, and the oldest parked past the bounds."""
+        for records in (self._held, self._parked):
+            while records and next(iter(records.values())).renewed_at <= now - self._ttl_s:
+                self._remove(next(iter(records)))
+        while self.parked > self._max_parked or self._parked_bytes > self._max_parked_bytes:
+            self._remove(next(iter(self._parked)))
+
+    def _find(self, session: str) -> _Record | None:
+        return self._held.get(session) or self._parked.get(session)
+
+    def _remove(self, session: str) -> None:
+        self._held.pop(session, None)
+        record = self._parked.pop(session, None)
+        if record is not None and record.parked is not None:
+            self._parked_bytes -= record.parked.size_bytes
