@@ -426,8 +426,9 @@ class Welcome(ServerMessage):
     resumed: bool
     why: str | None = Field(None, description="Why a session was not resumed.")
     last_request: RequestId | None = Field(
-        None, description="Resumed: the id of the newest request that was received; later ones "
-        "were not, and may be sent again."
+        None,
+        description="Resumed: the id of the newest request that was received; later ones "
+        "were not, and may be sent again.",
     )
     heartbeat_s: float
     timeout_s: float

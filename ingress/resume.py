@@ -10,12 +10,14 @@ Rules
 3. A token is 256 random bits; only its SHA-256 is kept, and compared in constant
    time. Each resume gives a new one, and the one before stays valid until the
    client shows that it has it. A session is bound to the origin that opened it.
-4. A session has one owner, the replica that holds its connection. A record is
-   written by its owner alone; a claim makes the claimant the owner. Writes carry
-   a serial, and one that arrives late changes nothing.
+4. Who holds a session's newest token holds the session: each claim makes a new
+   one, and only writes under the newest are taken, so a replica that was thought
+   dead changes nothing. Writes carry a serial; one that arrives late is ignored.
+   What was parked stays until the client has confirmed the new token, so a
+   connection that is lost while it resumes costs nothing.
 5. Everything is bounded: the ring by count and bytes, the parked sessions of a
    store by number and bytes, oldest first out, and each record by a deadline
-   that an owner must renew.
+   that the replica which holds the session must renew.
 
 No I/O here, and no clock: the store is told the time in seconds. One store
 serves every ingress replica (``deployments.session_store``), so a client may
@@ -28,7 +30,7 @@ import hashlib
 import hmac
 import secrets
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -47,42 +49,51 @@ def hash_token(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
 
 
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """A control message that was made: its ``control_seq``, its ``type``, its JSON."""
+
+    seq: int
+    kind: str
+    text: str
+
+
 class ControlRing:
     """The last numbered control messages of a session, oldest first."""
 
     def __init__(self, max_messages: int, max_bytes: int) -> None:
         self._max_messages = max_messages
         self._max_bytes = max_bytes
-        self._kept: deque[tuple[int, str]] = deque()
+        self._kept: deque[Numbered] = deque()
         self._bytes = 0
         self.newest = 0
 
-    def __iter__(self) -> Iterator[tuple[int, str]]:
+    def __iter__(self) -> Iterator[Numbered]:
         return iter(self._kept)
 
     @property
     def size_bytes(self) -> int:
         return self._bytes
 
-    def append(self, text: str) -> None:
-        """Keep the message numbered ``newest + 1``; the oldest leave to make room."""
-        self.newest += 1
-        self._kept.append((self.newest, text))
-        self._bytes += len(text)
+    def append(self, message: Numbered) -> None:
+        """Keep the newest message; the oldest leave to make room."""
+        assert message.seq > self.newest
+        self.newest = message.seq
+        self._kept.append(message)
+        self._bytes += len(message.text.encode())
         while len(self._kept) > self._max_messages or self._bytes > self._max_bytes:
-            self._bytes -= len(self._kept.popleft()[1])
+            self._bytes -= len(self._kept.popleft().text.encode())
 
-    def restore(self, kept: Iterable[tuple[int, str]], newest: int) -> None:
+    def restore(self, kept: Iterable[Numbered], newest: int) -> None:
         """Go on where a parked session ended."""
-        for number, text in kept:
-            self.newest = number - 1
-            self.append(text)
+        for message in kept:
+            self.append(message)
         self.newest = newest
 
 
 @dataclass(frozen=True, slots=True)
 class SessionSettings:
-    """What outlives even the replica that held the session; ``stats_every_s`` 0: no subscription."""
+    """What outlives even the replica that held the session; ``stats_every_s`` 0: none asked for."""
 
     mode: str
     view: View
@@ -94,16 +105,21 @@ class Title:
     """Who may have a session, and with which settings.
 
     Attributes:
-        tokens: hashes of the valid tokens, newest first; two while a rotation is not confirmed.
+        tokens: hashes of the valid tokens, newest first; two until a rotation is confirmed.
         origin: the ``Origin`` of the page that opened it, where a page did.
         settings: mode and view in force.
-        serial: grows with each write.
+        serial: grows with each write under one newest token.
     """
 
     tokens: tuple[bytes, ...]
     origin: str | None
     settings: SessionSettings
     serial: int = 1
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the client is known to have the newest token."""
+        return len(self.tokens) == 1
 
     def admits(self, token: bytes, origin: str | None) -> bool:
         """Whether a client with that token and origin may have the session."""
@@ -126,7 +142,7 @@ class Parked:
     """A session without a connection.
 
     Attributes:
-        control: kept control messages as (number, text), oldest first.
+        control: kept control messages, oldest first.
         control_seq: number of the newest control message; 0 before the first.
         result_seq: seq of the newest result; 0 before the first.
         frame_seq: the newest frame's, by the client's count; -1 before the first.
@@ -136,7 +152,7 @@ class Parked:
         last_request: id of the newest request that was received.
     """
 
-    control: tuple[tuple[int, str], ...] = ()
+    control: tuple[Numbered, ...] = ()
     control_seq: int = 0
     result_seq: int = 0
     frame_seq: int = -1
@@ -149,14 +165,23 @@ class Parked:
     def size_bytes(self) -> int:
         """What it takes to keep this, in bytes."""
         result = len(self.newest.message) if self.newest else 0
-        return result + sum(len(text) for _, text in self.control) + 1024
+        return result + sum(len(message.text) for message in self.control) + 1024
 
-    def control_after(self, number: int) -> tuple[str, ...] | None:
-        """The control messages after ``number``; None where some of them are not kept."""
-        missing = self.control_seq - number
+    def control_after(self, seq: int) -> tuple[Numbered, ...] | None:
+        """The control messages after ``seq``; None where some of them are not kept."""
+        missing = self.control_seq - seq
         if not 0 <= missing <= len(self.control):
             return None
-        return tuple(text for kept, text in self.control if kept > number)
+        return tuple(message for message in self.control if message.seq > seq)
+
+    def lost_frames(self, last_seq: int, replayed: NewestResult | None) -> tuple[int, ...]:
+        """Seqs of the frames that a client which has results up to ``last_seq`` gets no more of."""
+        undelivered = (
+            frame_seq
+            for seq, frame_seq in self.unacked
+            if seq > last_seq and (replayed is None or seq != replayed.seq)
+        )
+        return (*undelivered, *self.unanswered)
 
     def young_result(self, last_seq: int, max_age_s: float) -> NewestResult | None:
         """The newest result, where the client lacks it and it is young."""
@@ -189,11 +214,11 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """What the store says to an owner: which of its sessions it does not know, or knows as
-    another's."""
+    """Of the newest tokens that a replica renewed: those whose session the store does not know,
+    and those whose session was taken over under a newer one."""
 
-    unknown: frozenset[str] = frozenset()
-    taken: frozenset[str] = frozenset()
+    unknown: frozenset[bytes] = frozenset()
+    taken: frozenset[bytes] = frozenset()
 
 
 class ClaimRefused(Exception):
@@ -205,7 +230,7 @@ class StoreLost(Exception):
 
 
 class SessionStore(Protocol):
-    """Where sessions are kept, as one ingress replica, an owner, sees it.
+    """Where sessions are kept, as an ingress replica sees it.
 
     Every method may raise StoreLost: a session goes on without its store, and
     can then not be resumed.
@@ -225,27 +250,26 @@ class SessionStore(Protocol):
     async def release(self, session: str) -> bool:
         """Have the replica that holds the session let go of it; whether one did."""
 
-    async def forget(self, session: str) -> None:
+    async def forget(self, session: str, title: Title) -> None:
         """The session has ended for good."""
 
-    async def renew(self, sessions: Iterable[str]) -> Renewal:
-        """This replica lives, and holds these."""
+    async def renew(self, held: Mapping[bytes, str]) -> Renewal:
+        """This replica lives and holds these sessions, each under that newest token."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Record:
     title: Title
-    owner: str
     renewed_at: float
     parked: Parked | None = None
 
-    def yields_to(self, title: Title, owner: str) -> bool:
-        """Whether that write of ``owner`` may take this record's place."""
-        return owner == self.owner and title.serial > self.title.serial
+    def yields_to(self, title: Title) -> bool:
+        """Whether a write of ``title`` may take this record's place."""
+        return title.tokens[0] == self.title.tokens[0] and title.serial > self.title.serial
 
 
 class MemoryStore:
-    """The sessions of one application, in memory; held and parked ones, each oldest first."""
+    """The sessions of one application, in memory: held and parked ones, each oldest first."""
 
     def __init__(self, *, ttl_s: float, max_parked: int, max_parked_bytes: int) -> None:
         self._ttl_s = ttl_s
@@ -269,30 +293,28 @@ class MemoryStore:
     def parked_bytes(self) -> int:
         return self._parked_bytes
 
-    def hold(self, session: str, title: Title, owner: str, now: float) -> None:
-        """Write the title of a session that ``owner`` holds."""
-        self.expire(now)
+    def hold(self, session: str, title: Title, now: float) -> None:
+        """Write the title of a session that has a connection."""
         record = self._find(session)
-        if record is None or record.yields_to(title, owner):
-            self._remove(session)
-            self._held[session] = _Record(title, owner, now)
+        if record is None or record.yields_to(title):
+            fallback = record.parked if record and not title.confirmed else None
+            self._put(self._held, session, _Record(title, now, fallback))
+        self.expire(now)
 
-    def park(self, session: str, title: Title, parked: Parked, owner: str, now: float) -> None:
+    def park(self, session: str, title: Title, parked: Parked, now: float) -> None:
         """Keep what is left of a session."""
         record = self._find(session)
-        if record is None or record.yields_to(title, owner):
-            self._remove(session)
-            self._parked[session] = _Record(title, owner, now, parked)
-            self._parked_bytes += parked.size_bytes
+        if record is None or record.yields_to(title):
+            self._put(self._parked, session, _Record(title, now, parked))
         self.expire(now)
 
     def claim(
-        self, session: str, token: bytes, origin: str | None, new_token: bytes, owner: str,
-        now: float, *, orphaned: bool,
+        self, session: str, token: bytes, origin: str | None, new_token: bytes, now: float,
+        *, orphaned: bool,
     ) -> Claim:  # fmt: skip
-        """Give a session to ``owner`` and rotate its token.
+        """Give a session to whoever comes with its token, and rotate that.
 
-        ``orphaned`` says that no replica owns up to it: the settings are all there is.
+        ``orphaned`` says that no replica owns up to it: what was not parked is lost.
 
         Raises:
             ClaimRefused: not known, expired, or not this client's. The three are one answer,
@@ -302,34 +324,30 @@ class MemoryStore:
         record = self._find(session)
         if record is None or not record.title.admits(token, origin):
             raise ClaimRefused("the session is not there any more; a new one was started")
-        if record.parked is None and not orphaned:
+        if session in self._held and not orphaned:
             return Claim(record.title, held=True)
-        self._remove(session)
-        title = replace(
-            record.title, tokens=(new_token, token), serial=record.title.serial + 1
-        )
-        self._held[session] = _Record(title, owner, now)
+        title = replace(record.title, tokens=(new_token, token), serial=record.title.serial + 1)
         parked = record.parked and record.parked.aged(now - record.renewed_at)
+        self._put(self._held, session, _Record(title, now, parked))
         return Claim(title, parked)
 
-    def forget(self, session: str, owner: str) -> None:
-        """Remove a session of ``owner``."""
+    def forget(self, session: str, title: Title) -> None:
+        """Remove a session that has ended for good."""
         record = self._find(session)
-        if record is not None and record.owner == owner:
+        if record is not None and record.title.tokens[0] == title.tokens[0]:
             self._remove(session)
 
-    def renew(self, sessions: Iterable[str], owner: str, now: float) -> Renewal:
-        """``owner`` lives and holds these: they stay."""
+    def renew(self, held: Mapping[bytes, str], now: float) -> Renewal:
+        """The sessions that a replica holds stay."""
         unknown, taken = set(), set()
-        for session in sessions:
+        for token, session in held.items():
             record = self._find(session)
             if record is None:
-                unknown.add(session)
-            elif record.owner != owner:
-                taken.add(session)
-            elif record.parked is None:
-                self._held[session] = replace(record, renewed_at=now)
-                self._held.move_to_end(session)
+                unknown.add(token)
+            elif record.title.tokens[0] != token:
+                taken.add(token)
+            elif session in self._held:
+                self._put(self._held, session, replace(record, renewed_at=now))
         self.expire(now)
         return Renewal(frozenset(unknown), frozenset(taken))
 
@@ -338,14 +356,20 @@ class MemoryStore:
         for records in (self._held, self._parked):
             while records and next(iter(records.values())).renewed_at <= now - self._ttl_s:
                 self._remove(next(iter(records)))
-        while self.parked > self._max_parked or self._parked_bytes > self._max_parked_bytes:
+        while self._parked and (
+            self.parked > self._max_parked or self._parked_bytes > self._max_parked_bytes
+        ):
             self._remove(next(iter(self._parked)))
 
     def _find(self, session: str) -> _Record | None:
         return self._held.get(session) or self._parked.get(session)
 
+    def _put(self, records: OrderedDict[str, _Record], session: str, record: _Record) -> None:
+        """Store at the young end: the order of the records is that of their deadlines."""
+        self._remove(session)
+        records[session] = record
+        self._parked_bytes += record.parked.size_bytes if record.parked else 0
+
     def _remove(self, session: str) -> None:
-        self._held.pop(session, None)
-        record = self._parked.pop(session, None)
-        if record is not None and record.parked is not None:
-            self._parked_bytes -= record.parked.size_bytes
+        record = self._held.pop(session, None) or self._parked.pop(session, None)
+        self._parked_bytes -= record.parked.size_bytes if record and record.parked else 0
