@@ -14,8 +14,10 @@ from ingress.explain import explain, nearest
 from ingress.settings import (
     Admission,
     Batching,
+    Drain,
     IngressSettings,
     Keepalive,
+    Resume,
     SessionLimits,
     Settings,
 )
@@ -41,6 +43,8 @@ class IngressArgs(Replicas):
     limits: SessionLimits = SessionLimits()
     batching: Batching = Batching()
     admission: Admission = Admission()
+    resume: Resume = Resume()
+    drain: Drain = Drain()
     retry_ms: tuple[int, int] = (500, 30_000)
 
 
@@ -124,5 +128,7 @@ class AppArgs(Settings):
             limits=self.ingress.limits,
             batching=self.ingress.batching,
             admission=self.ingress.admission,
+            resume=self.ingress.resume,
+            drain=self.ingress.drain,
             retry_ms=self.ingress.retry_ms,
         )

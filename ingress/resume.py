@@ -165,7 +165,7 @@ class Parked:
     def size_bytes(self) -> int:
         """What it takes to keep this, in bytes."""
         result = len(self.newest.message) if self.newest else 0
-        return result + sum(len(message.text) for message in self.control) + 1024
+        return result + sum(len(message.text) for message in self.control) + 512
 
     def control_after(self, seq: int) -> tuple[Numbered, ...] | None:
         """The control messages after ``seq``; None where some of them are not kept."""
@@ -258,14 +258,35 @@ class SessionStore(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Record:
+class Record:
+    """What a store has of one session; with ``parked`` that of its last loss."""
+
     title: Title
     renewed_at: float
     parked: Parked | None = None
 
+    @property
+    def size_bytes(self) -> int:
+        """What it takes to keep this, in bytes."""
+        return 512 + (self.parked.size_bytes if self.parked else 0)
+
+    def at(self, now: float) -> Record:
+        """This, renewed now; what was parked is as old as it is."""
+        parked = self.parked and self.parked.aged(now - self.renewed_at)
+        return replace(self, renewed_at=now, parked=parked)
+
     def yields_to(self, title: Title) -> bool:
         """Whether a write of ``title`` may take this record's place."""
         return title.tokens[0] == self.title.tokens[0] and title.serial > self.title.serial
+
+
+@dataclass(frozen=True, slots=True)
+class Heirloom:
+    """One record on its way from a store to its successor."""
+
+    session: str
+    record: Record
+    held: bool
 
 
 class MemoryStore:
@@ -275,8 +296,8 @@ class MemoryStore:
         self._ttl_s = ttl_s
         self._max_parked = max_parked
         self._max_parked_bytes = max_parked_bytes
-        self._held: OrderedDict[str, _Record] = OrderedDict()
-        self._parked: OrderedDict[str, _Record] = OrderedDict()
+        self._held: OrderedDict[str, Record] = OrderedDict()
+        self._parked: OrderedDict[str, Record] = OrderedDict()
         self._parked_bytes = 0
 
     @property
@@ -297,15 +318,15 @@ class MemoryStore:
         """Write the title of a session that has a connection."""
         record = self._find(session)
         if record is None or record.yields_to(title):
-            fallback = record.parked if record and not title.confirmed else None
-            self._put(self._held, session, _Record(title, now, fallback))
+            fallback = record.at(now).parked if record and not title.confirmed else None
+            self._put(self._held, session, Record(title, now, fallback))
         self.expire(now)
 
     def park(self, session: str, title: Title, parked: Parked, now: float) -> None:
         """Keep what is left of a session."""
         record = self._find(session)
         if record is None or record.yields_to(title):
-            self._put(self._parked, session, _Record(title, now, parked))
+            self._put(self._parked, session, Record(title, now, parked))
         self.expire(now)
 
     def claim(
@@ -327,8 +348,8 @@ class MemoryStore:
         if session in self._held and not orphaned:
             return Claim(record.title, held=True)
         title = replace(record.title, tokens=(new_token, token), serial=record.title.serial + 1)
-        parked = record.parked and record.parked.aged(now - record.renewed_at)
-        self._put(self._held, session, _Record(title, now, parked))
+        parked = record.at(now).parked
+        self._put(self._held, session, Record(title, now, parked))
         return Claim(title, parked)
 
     def forget(self, session: str, title: Title) -> None:
@@ -347,9 +368,36 @@ class MemoryStore:
             elif record.title.tokens[0] != token:
                 taken.add(token)
             elif session in self._held:
-                self._put(self._held, session, replace(record, renewed_at=now))
+                self._put(self._held, session, record.at(now))
         self.expire(now)
         return Renewal(frozenset(unknown), frozenset(taken))
+
+    def knows(self, session: str) -> bool:
+        """Whether there is a record of it."""
+        return self._find(session) is not None
+
+    def portions(self, now: float, max_bytes: int) -> Iterator[list[Heirloom]]:
+        """Everything that is kept, for another store to adopt, in portions of about that size."""
+        portion: list[Heirloom] = []
+        size = 0
+        for records in (self._held, self._parked):
+            for session, record in records.items():
+                portion.append(Heirloom(session, record.at(now), records is self._held))
+                size += record.size_bytes
+                if size >= max_bytes:
+                    yield portion
+                    portion, size = [], 0
+        if portion:
+            yield portion
+
+    def adopt(self, heirlooms: Iterable[Heirloom], now: float) -> None:
+        """Take over what another store kept, unless it was written here meanwhile."""
+        for heirloom in heirlooms:
+            if not self.knows(heirloom.session):
+                records = self._held if heirloom.held else self._parked
+                # The other store's clock may be another machine's.
+                self._put(records, heirloom.session, replace(heirloom.record, renewed_at=now))
+        self.expire(now)
 
     def expire(self, now: float) -> None:
         """Remove what nobody renewed or claimed in time, and the oldest parked past the bounds."""
@@ -361,10 +409,10 @@ class MemoryStore:
         ):
             self._remove(next(iter(self._parked)))
 
-    def _find(self, session: str) -> _Record | None:
+    def _find(self, session: str) -> Record | None:
         return self._held.get(session) or self._parked.get(session)
 
-    def _put(self, records: OrderedDict[str, _Record], session: str, record: _Record) -> None:
+    def _put(self, records: OrderedDict[str, Record], session: str, record: Record) -> None:
         """Store at the young end: the order of the records is that of their deadlines."""
         self._remove(session)
         records[session] = record

@@ -127,6 +127,11 @@ class Admission(Settings):
             "origin. Programs that send no Origin are not affected."
         ),
     )
+    operator_token_sha256: str | None = Field(
+        None,
+        pattern="^[0-9a-f]{64}$",
+        description="Of the bearer token that GET /api/sessions wants; null answers nobody.",
+    )
 
 
 class IngressSettings(Settings):

@@ -71,7 +71,7 @@ def test_connections_by_state_return_to_zero(metrics: Metrics) -> None:
         assert open_now == (None if after is State.CLOSED else 1)
     metrics.disconnected(Disconnect("idle_timeout"), 1.0, last=State.CLOSING)
     for state in State:
-        labels = {"state": state}
+        labels: dict[str, str] = {"state": state}
         assert not metrics.registry.get_sample_value("segstream_ws_connections_now", labels)
 
 
