@@ -352,8 +352,9 @@ class MemoryStore:
         self._put(self._held, session, Record(title, now, parked))
         return Claim(title, parked)
 
-    def forget(self, session: str, title: Title) -> None:
+    def forget(self, session: str, title: Title, now: float) -> None:
         """Remove a session that has ended for good."""
+        self.expire(now)
         record = self._find(session)
         if record is not None and record.title.tokens[0] == title.tokens[0]:
             self._remove(session)

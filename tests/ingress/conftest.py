@@ -176,8 +176,7 @@ class FakeStore:
         return any([await roll.release(session) for roll in self.rolls])
 
     async def forget(self, session: str, title: Title) -> None:
-        await self._now()
-        self.memory.forget(session, title)
+        self.memory.forget(session, title, await self._now())
 
     async def renew(self, held: Mapping[bytes, str]) -> Renewal:
         return self.memory.renew(held, await self._now())
