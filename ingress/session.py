@@ -50,6 +50,7 @@ from ingress.watch import Watch
 log = logging.getLogger("segstream.session")
 
 _LAST_WORDS_S = 0.5
+_SERVICE_RESTART = 1012  # RFC 6455 section 7.4.2, IANA's registry of close codes
 
 
 class Session:
@@ -193,6 +194,9 @@ class Session:
         while isinstance(first, BaseExceptionGroup):
             first = first.exceptions[0]
         assert isinstance(first, Disconnect)
+        if first.code_seen == _SERVICE_RESTART and self._service.drainage.under_way:
+            # The server below us said it (uvicorn, when its listener closes), not the client.
+            return Disconnect("server_shutdown", STOPPING, code_seen=first.code_seen)
         return first
 
     # ------------------------------------------------------------------ the end

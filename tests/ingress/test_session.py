@@ -325,6 +325,23 @@ async def test_an_end_asked_for_from_outside_closes_with_its_code(
     assert types(peer)[-1] == "bye"
 
 
+@pytest.mark.parametrize("draining", [True, False])
+async def test_a_restart_that_uvicorn_announced_is_not_the_clients_close(
+    world: World, peer: FakeTransport, lines: Lines, draining: bool
+) -> None:
+    async with session(world, peer):
+        peer.come(HELLO)
+        await settle()
+        if draining:
+            running = asyncio.create_task(world.service.drainage.run())
+            await settle()
+        peer.come(disconnect_seen(1012, close_frame=True))
+    if draining:
+        await running
+    check_end(world, lines, "server_shutdown" if draining else "client_close")
+    assert world.store.memory.parked == draining
+
+
 async def test_a_peer_that_is_gone_before_accept_is_no_connection(
     world: World, peer: FakeTransport, lines: Lines
 ) -> None:
