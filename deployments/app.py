@@ -14,12 +14,20 @@ import ray
 from ray import serve
 from ray.serve import Application
 
+from deployments import session_store
 from deployments.args import AppArgs, ModelReplicas, PoolArgs
 from deployments.ingress import Ingress
 from deployments.resources import gpus_per_replica
 from deployments.segmenter import Segmenter
 from deployments.stats import StatsAnalyst
 from models.headers import ImageLimits
+
+# A redeploy starts new replicas before it stops the old ones: clients that are let go find one.
+# Those that take a GPU may not fit twice, so they are replaced one for one.
+_SUCCESSORS_FIRST = 100
+
+# Its calls are short; Serve's own limit of 5 would queue the sessions of a drain.
+_STORE_CALLS = 1000
 
 
 def build(args: AppArgs) -> Application:
@@ -42,9 +50,23 @@ def build(args: AppArgs) -> Application:
         name="ingress",
         num_replicas=args.ingress.replicas,
         max_ongoing_requests=2 * args.ingress.admission.max_sessions,
+        graceful_shutdown_timeout_s=args.ingress.drain.grace_s,
+        max_surge_percent=_SUCCESSORS_FIRST,
         ray_actor_options={"num_cpus": args.ingress.cpus_per_replica},
     )(Ingress)
-    return ingress.bind(args.ingress_settings(), pools, stats)
+    return ingress.bind(args.ingress_settings(), pools, stats, _session_store(args))
+
+
+def _session_store(args: AppArgs) -> Application:
+    store = serve.deployment(
+        name=session_store.NAME,
+        num_replicas=1,
+        max_ongoing_requests=_STORE_CALLS,
+        graceful_shutdown_timeout_s=args.ingress.drain.grace_s,
+        max_surge_percent=_SUCCESSORS_FIRST,
+        ray_actor_options={"num_cpus": args.ingress.cpus_per_replica},
+    )(session_store.SessionKeeper)
+    return store.bind(args.ingress.resume)
 
 
 def _segmenter(pool: PoolArgs, args: AppArgs, gpus: float) -> Application:

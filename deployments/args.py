@@ -14,8 +14,10 @@ from ingress.explain import explain, nearest
 from ingress.settings import (
     Admission,
     Batching,
+    Drain,
     IngressSettings,
     Keepalive,
+    Resume,
     Scraping,
     SessionLimits,
     Settings,
@@ -43,6 +45,8 @@ class IngressArgs(Replicas):
     batching: Batching = Batching()
     admission: Admission = Admission()
     metrics: Scraping = Scraping()
+    resume: Resume = Resume()
+    drain: Drain = Drain()
     retry_ms: tuple[int, int] = (500, 30_000)
 
 
@@ -127,5 +131,7 @@ class AppArgs(Settings):
             batching=self.ingress.batching,
             admission=self.ingress.admission,
             metrics=self.ingress.metrics,
+            resume=self.ingress.resume,
+            drain=self.ingress.drain,
             retry_ms=self.ingress.retry_ms,
         )

@@ -37,19 +37,18 @@ class Gathering:
     def __init__(
         self,
         registry: CollectorRegistry,
-        others: Iterable[DeploymentHandle[Any]],
+        deployments: Iterable[DeploymentHandle[Any]],
         timeout_s: float,
     ) -> None:
-        """``registry`` is this replica's own; ``others`` are the deployments behind it.
+        """``registry`` is this replica's own; ``deployments`` are all, its own among them.
 
-        Each replica of them has a method ``exposition``, and so have this one's siblings.
+        Each replica of them has a method ``exposition``.
         """
         me = serve.get_replica_context()
         self._me = me.replica_tag
         self._mine = me.deployment
         self._timeout_s = timeout_s
-        siblings = serve.get_deployment_handle(me.deployment, me.app_name)
-        self._handles = {h.deployment_name: over_grpc(h) for h in (siblings, *others)}
+        self._handles = {h.deployment_name: over_grpc(h) for h in deployments}
         self._missing = Counter(
             "segstream_scrape_replicas_missing",
             "Replicas that a scrape left out because they did not answer in time.",

@@ -27,10 +27,12 @@ from deployments.gathering import Gathering
 from deployments.picture import OPENAPI, PictureRefused, answer, flown, read_body, read_query
 from deployments.pools import Pools, StatsPool
 from deployments.serving import adopt_serve_logging
-from ingress.admission import origin_allowed
+from deployments.session_store import StoreHandle
+from deployments.stopping import told_to_stop
+from ingress.admission import is_operator, origin_allowed
 from ingress.dispatcher import ModeFailed
 from ingress.metrics import Metrics
-from ingress.protocol import SUBPROTOCOL, Dialect, ModeInfo
+from ingress.protocol import SUBPROTOCOL, Dialect, ErrorCode, ModeInfo
 from ingress.service import Service
 from ingress.session import Session
 from ingress.settings import IngressSettings
@@ -62,6 +64,12 @@ def mode_info(name: str) -> ModeInfo:
     )
 
 
+def _refusal(status: int, message: str) -> JSONResponse:
+    headers = {"www-authenticate": "Bearer"} if status == 401 else None
+    error = {"code": ErrorCode.UNAUTHORIZED, "message": message}
+    return JSONResponse({"error": error}, status_code=status, headers=headers)
+
+
 @serve.ingress(api)
 class Ingress:
     """One replica: its sessions, its dispatchers, its metrics."""
@@ -71,23 +79,42 @@ class Ingress:
         settings: IngressSettings,
         pools: Mapping[str, DeploymentHandle[Any]],
         stats: DeploymentHandle[Any],
+        store: DeploymentHandle[Any],
     ) -> None:
         """``pools`` maps each mode to the handle of the pool that hosts it."""
         adopt_serve_logging()
         timeout_s = settings.batching.call_timeout_s
+        context = serve.get_replica_context()
+        self._siblings = serve.get_deployment_handle(context.deployment, context.app_name)
         self._service = Service(
             settings=settings,
             modes={name: mode_info(name) for name in MODES if name in pools},
             analyzer=Pools(pools),
             analyst=StatsPool(stats, timeout_s),
-            census=ReplicaCensus(serve.get_replica_context().app_name),
+            census=ReplicaCensus(context.app_name),
+            store=StoreHandle(store, self._siblings, settings.resume.store_timeout_s),
             metrics=Metrics(pools),
         )
         self._gathering = Gathering(
             self._service.metrics.registry,
-            [*pools.values(), stats],
+            [self._siblings, *pools.values(), stats, store],
             settings.metrics.gather_timeout_s,
         )
+        loop = asyncio.get_running_loop()
+        self._renewing = loop.create_task(self._service.roll.run())
+        self._draining = loop.create_task(self._drain_when_told())
+
+    async def _drain_when_told(self) -> None:
+        await told_to_stop()
+        await self._service.drainage.run()
+
+    async def release(self, session: str) -> bool:
+        """Let go of a session whose client came back elsewhere; whether it was here."""
+        return await self._service.roll.release(session)
+
+    async def sessions_here(self) -> list[Mapping[str, Any]]:
+        """The sessions of this replica."""
+        return self._service.roll.describe()
 
     @api.websocket("/ws")
     async def stream(self, websocket: WebSocket) -> None:
@@ -100,7 +127,7 @@ class Ingress:
         offered = websocket.scope["subprotocols"]
         dialect = Dialect.V1 if SUBPROTOCOL in offered else Dialect.PLAIN
         transport = StarletteTransport(websocket, infrastructure_errors=(RayError,))
-        await Session(self._service, transport, dialect).run()
+        await Session(self._service, transport, dialect, websocket.headers.get("origin")).run()
 
     @api.get("/", include_in_schema=False)
     async def page(self) -> FileResponse:
@@ -116,12 +143,25 @@ class Ingress:
         except (ModeFailed, TimeoutError):
             why = "the default mode does not answer"
             return JSONResponse({"status": "unavailable", "why": why}, status_code=503)
-        return JSONResponse({"status": "ok", "sessions": len(self._service.sessions)})
+        return JSONResponse({"status": "ok", "sessions": len(self._service.roll)})
 
     @api.get("/api/modes")
     async def modes(self) -> list[ModeInfo]:
         """The modes, with their labels, palettes and input sizes."""
         return list(self._service.modes.values())
+
+    @api.get("/api/sessions")
+    async def sessions(self, request: Request) -> JSONResponse:
+        """Every session of every replica, for the operator: state, age, mode, fps, credit."""
+        expected = self._service.settings.admission.operator_token_sha256
+        if expected is None:
+            why = "set ingress.admission.operator_token_sha256 in the configuration"
+            return _refusal(403, f"no operator token is configured; {why}")
+        if not is_operator(request.headers.get("authorization"), expected):
+            return _refusal(401, "send the operator's token: Authorization: Bearer TOKEN")
+        async with asyncio.timeout(_HEALTH_S):
+            replicas = await self._siblings.broadcast("sessions_here").results_async()
+        return JSONResponse([session for sessions in replicas for session in sessions])
 
     @api.post("/api/segment", openapi_extra=OPENAPI, response_class=Response)
     async def segment(self, request: Request) -> Response:

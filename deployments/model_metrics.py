@@ -30,7 +30,7 @@ class SegmenterMetrics:
 
     def __init__(self, modes: Iterable[str]) -> None:
         self.registry = registry = CollectorRegistry()
-        self.unhandled_exceptions = _unhandled_exceptions(registry)
+        self.unhandled_exceptions = unhandled_exceptions(registry)
         self._loaded = Gauge(
             "segstream_segmenter_mode_loaded",
             "1 where the mode is loaded and warm.",
@@ -112,7 +112,7 @@ class StatsMetrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
-        self.unhandled_exceptions = _unhandled_exceptions(registry)
+        self.unhandled_exceptions = unhandled_exceptions(registry)
         calls = Counter(
             "segstream_stats_calls",
             "Calls for scene statistics by how they ended.",
@@ -139,7 +139,8 @@ class StatsMetrics:
         self._calls["done"].inc()
 
 
-def _unhandled_exceptions(registry: CollectorRegistry) -> Counter:
+def unhandled_exceptions(registry: CollectorRegistry) -> Counter:
+    """The one family that every deployment has, under one name."""
     return Counter(
         "segstream_unhandled_exceptions",
         "Bugs: exceptions that no rule foresaw.",

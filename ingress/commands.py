@@ -2,7 +2,8 @@
 
 A command never holds up the reader: those that must wait for a deployment run
 as tasks of the session, a bounded number of them at once. Each gets exactly
-one reply, which carries its id. The newest ``change_mode`` wins; one that it
+one reply, which carries its id; where the connection ends first, the reply says
+so, for a client that resumes. The newest ``change_mode`` wins; one that it
 overtakes is told so.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from pydantic import ValidationError
 
@@ -40,6 +42,8 @@ MIN_INTERVAL_S = 0.2
 
 Command = ChangeMode | UpdateViz | GetStats | SubscribeStats
 
+_CUT_SHORT = "the connection ended before this was done; ask again"
+
 
 class Commands:
     """The commands of one session."""
@@ -51,15 +55,19 @@ class Commands:
         figures: Figures,
         outbox: Outbox,
         tasks: asyncio.TaskGroup,
+        on_change: Callable[[], None],
     ) -> None:
+        """``on_change`` is called when mode, view or subscription are others."""
         self._service = service
         self._stream = stream
         self._figures = figures
         self._outbox = outbox
         self._tasks = tasks
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._on_change = on_change
+        self._under_way: dict[asyncio.Task[None], ChangeMode | GetStats | SubscribeStats] = {}
         self._mode_change = 0
         self._subscription: asyncio.Task[None] | None = None
+        self.stats_every_s = 0.0
 
     def handle(self, command: Command) -> None:
         """Carry out ``command``, now or in a task; replies go to the outbox."""
@@ -83,10 +91,23 @@ class Commands:
         else:
             work = self._send_stats(command.id)
         if isinstance(command, SubscribeStats):
-            self._subscribe(command.interval_s)
+            self.subscribe(command.interval_s)
+            self._on_change()
         task = self._tasks.create_task(work)
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        self._under_way[task] = command
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            del self._under_way[task]
+
+    def end(self) -> None:
+        """Answer the commands that the end of the connection cut short."""
+        for command in self._under_way.values():
+            changing = isinstance(command, ChangeMode)
+            code = ErrorCode.MODE_CHANGE_FAILED if changing else ErrorCode.STATS_FAILED
+            self._refuse(command.id, code, _CUT_SHORT)
+        self._under_way.clear()
 
     async def _change_mode(self, command: ChangeMode, turn: int) -> None:
         mode = command.model_mode
@@ -107,6 +128,7 @@ class Commands:
             self._refuse(command.id, ErrorCode.MODE_CHANGE_FAILED, why)
             return
         self._stream.switch(mode)
+        self._on_change()
         labels = self._service.modes[mode].labels
         self._reply(ModeChanged(reply_to=command.id, model_mode=mode, class_labels=labels))
 
@@ -119,6 +141,7 @@ class Commands:
         except UnknownClass as error:
             self._refuse(command.id, ErrorCode.VIZ_UPDATE_FAILED, str(error))
         else:
+            self._on_change()
             settings = self._stream.view.model_dump(mode="json")
             self._reply(VizUpdated(reply_to=command.id, settings=settings))
 
@@ -144,11 +167,12 @@ class Commands:
             )
         )
 
-    def _subscribe(self, interval_s: float) -> None:
+    def subscribe(self, interval_s: float) -> None:
         """Replace the subscription; the statistics at its start, or end, are a reply of their own.
 
         They are not part of it, so a newer subscription takes no reply away.
         """
+        self.stats_every_s = interval_s
         if self._subscription is not None:
             self._subscription.cancel()
             self._subscription = None

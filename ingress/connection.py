@@ -66,6 +66,7 @@ class Connection:
         self._on_suppressed = on_suppressed
         self._dead = False
         self.state = State.NEW
+        self.last_state = State.NEW  # the one before CLOSED
         self.stalled = False
 
     @property
@@ -87,6 +88,11 @@ class Connection:
     def greet(self) -> None:
         """The peer may be sent anything from now on."""
         self._fire(Event.GREET)
+
+    def drain(self) -> None:
+        """The server will close soon; until then everything goes on."""
+        if self.state is State.OPEN:
+            self._fire(Event.DRAIN)
 
     async def receive(self) -> str | bytes:
         """The next message; raises Disconnect once there will be none."""
@@ -147,6 +153,7 @@ class Connection:
     def _fire(self, event: Event) -> None:
         before, self.state = self.state, fire(self.state, event)
         if before is not self.state:
+            self.last_state = before
             self._on_move(before, self.state)
 
 

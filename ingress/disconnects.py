@@ -45,15 +45,24 @@ class Advice(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One row: ``code`` is sent by the server, or None where it cannot send one."""
+    """One row: ``code`` is sent by the server, or None where it cannot send one.
+
+    ``kept``: the session outlives the connection, for the client or, after ``replaced``, for
+    the connection that took it over.
+    """
 
     name: str
     initiator: Initiator
     code: int | None
     level: int
     advice: Advice
-    resumable: bool
+    kept: bool
     seen: str
+
+    @property
+    def resumable(self) -> bool:
+        """Whether the client of this connection may have the session back."""
+        return self.kept and self.advice is not Advice.NEVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +113,7 @@ _ROWS = (
            "The server holds as many sessions as it may."),
     Reason("server_shutdown", _S, 1012, _INFO, Advice.IN_WINDOW, True,
            "The replica is being replaced or stopped."),
-    Reason("replaced", _S, 4002, _INFO, Advice.NEVER, False,
+    Reason("replaced", _S, 4002, _INFO, Advice.NEVER, True,
            "A newer connection took the session over."),
     Reason("server_error", _S, 1011, _ERROR, Advice.BACK_OFF, True,
            "A bug in the server."),
@@ -221,7 +230,7 @@ def _line(row: Reason) -> str:
         "none" if row.code is None else str(row.code),
         logging.getLevelName(row.level),
         row.advice,
-        "yes" if row.resumable else "no",
+        "yes" if row.kept else "no",
         row.seen,
     )
     return f"| {' | '.join(cells)} |"

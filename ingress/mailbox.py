@@ -69,11 +69,11 @@ class Mailbox:
 class CreditWindow:
     """At most ``limit`` frames between leaving the mailbox and being acknowledged."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, sent_seq: int = 0, acked_seq: int = 0) -> None:
         self.limit = limit
         self._under_way = 0
-        self._sent_seq = 0
-        self._acked_seq = 0
+        self._sent_seq = sent_seq
+        self._acked_seq = acked_seq
 
     @property
     def sent_seq(self) -> int:

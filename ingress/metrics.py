@@ -11,12 +11,10 @@ from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from ingress.comeback import OUTCOMES
 from ingress.disconnects import DISCONNECTS, Disconnect
 from ingress.lifecycle import State
 from ingress.protocol import CLIENT_MESSAGES, SERVER_MESSAGES, DropCause, type_of
-
-# Beside the causes that a client is told: its connection ended before the answer.
-DISCONNECTED = "disconnected"
 
 FRAME_OUTCOMES = ("result", "error", "dropped")
 STAGES = ("queue", "decode", "inference", "render", "encode", "total")
@@ -29,6 +27,7 @@ MESSAGE_TYPES = {
 _LATENCY = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10)
 _STAGE = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 _DURATION = (1, 5, 15, 60, 300, 900, 3600, 14400, 86400)
+_DRAIN = (0.1, 0.5, 1, 2, 5, 10, 20, 60, 300)
 _BATCH = (1, 2, 4, 8, 16, 32, 64)
 
 
@@ -56,11 +55,18 @@ class Metrics:
         self.message_bytes = self._counter("ws_message_bytes", "Payload bytes.", "direction")
         self.frames = self._counter("frames", "Frames by how they ended.", "mode", "outcome")
         self.frames_dropped = self._counter("frames_dropped", "Frames let go, by cause.", "cause")
+        self.session_resumes = self._counter(
+            "session_resumes", "Clients that came back for a session, by what they got.", "outcome"
+        )
         self.unhandled_exceptions = self._counter(
             "unhandled_exceptions", "Bugs: exceptions that no rule foresaw."
         )
 
         self.open_connections = self._gauge("ws_connections_now", "Connections now.", "state")
+        self.sessions = self._gauge("sessions", "Sessions now.", "state")
+        self.session_buffer = self._gauge(
+            "session_buffer_bytes", "Held for all sessions: frames, results, messages."
+        )
         self.calls_in_flight = self._gauge("dispatcher_calls_in_flight", "Calls now.", "mode")
         self.waiting_sessions = self._gauge(
             "dispatcher_waiting_sessions", "Sessions with a frame that waits for a call.", "mode"
@@ -68,6 +74,11 @@ class Metrics:
 
         self.connection_duration = self._histogram(
             "ws_connection_duration_seconds", "From accept to the end.", _DURATION
+        )
+        self.drain_duration = self._histogram(
+            "drain_duration_seconds",
+            "From the word to stop until the last client was gone.",
+            _DRAIN,
         )
         self.heartbeat_rtt = self._histogram(
             "ws_heartbeat_rtt_seconds", "From a ping of the server to its pong.", _STAGE
@@ -83,20 +94,25 @@ class Metrics:
         )
         self._touch_every_series(modes)
 
-    def disconnected(self, disconnect: Disconnect, duration_s: float) -> None:
-        """Account for the one end of an accepted connection."""
+    def disconnected(self, disconnect: Disconnect, duration_s: float, last: State) -> None:
+        """Account for the one end of an accepted connection, whose last state was ``last``.
+
+        In one step, so that accepted = disconnects + connections now holds at every moment.
+        """
         reason = disconnect.reason
+        self.open_connections.labels(last).dec()
         self.disconnects.labels(reason.name, reason.initiator).inc()
         self.connection_duration.observe(duration_s)
         if reason.name == "keepalive_timeout":
             self.keepalive_timeouts.inc()
 
     def moved(self, before: State, after: State) -> None:
-        """Account for a connection that went from one state to another."""
-        if before not in (State.NEW, State.CLOSED):
+        """Account for a connection that went from one state to another; the last is its end's."""
+        if after is State.CLOSED:
+            return
+        if before is not State.NEW:
             self.open_connections.labels(before).dec()
-        if after is not State.CLOSED:
-            self.open_connections.labels(after).inc()
+        self.open_connections.labels(after).inc()
 
     def _touch_every_series(self, modes: tuple[str, ...]) -> None:
         for row in DISCONNECTS.values():
@@ -111,7 +127,9 @@ class Metrics:
             self.message_bytes.labels(direction)
             for name in types:
                 self.messages.labels(direction, name)
-        for cause in (*DropCause, DISCONNECTED):
+        for outcome in OUTCOMES:
+            self.session_resumes.labels(outcome)
+        for cause in DropCause:
             self.frames_dropped.labels(cause)
         for mode in modes:
             self._touch_mode(mode)

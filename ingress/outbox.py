@@ -5,6 +5,9 @@ peer that lets them pile up past the bound is not reading, and ``on_full`` ends
 its connection. Notices of dropped frames are gathered while the writer is
 busy and leave as one message per cause. Results are bounded by the session's
 credit, so their lane needs no bound of its own.
+
+Where the session can be resumed, replies, errors and statistics are numbered
+and kept in a ring as well, sent or not: what a returning client is sent again.
 """
 
 from __future__ import annotations
@@ -14,7 +17,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ingress.protocol import DropCause, Dropped, ServerMessage, encode_text, type_of
+from ingress.protocol import NUMBERED, DropCause, Dropped, ServerMessage, encode_text, type_of
+from ingress.resume import ControlRing, Numbered
 
 _MAX_DROPS = 4096
 
@@ -38,7 +42,14 @@ class Outgoing:
 class Outbox:
     """Messages in the order in which the one writer sends them."""
 
-    def __init__(self, max_messages: int, max_bytes: int, on_full: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        max_messages: int,
+        max_bytes: int,
+        on_full: Callable[[], None],
+        ring: ControlRing | None = None,
+    ) -> None:
+        self._ring = ring
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         self._on_full = on_full
@@ -56,12 +67,27 @@ class Outbox:
 
     def put_control(self, message: ServerMessage) -> None:
         """Append to the control lane; at its bound the message is let go and ``on_full`` called."""
-        text = encode_text(message)
+        kind = type_of(type(message))
+        if self._ring is not None and type(message) in NUMBERED:
+            seq = self._ring.newest + 1
+            text = encode_text(message.model_copy(update={"control_seq": seq}))
+            self._ring.append(Numbered(seq, kind, text))
+        else:
+            text = encode_text(message)
+        self._put(kind, text)
+
+    def replay(self, message: Numbered) -> None:
+        """Append a numbered message again; what is sent again comes on top of the bounds."""
+        self._max_messages += 1
+        self._max_bytes += size_of(message.text)
+        self._put(message.kind, message.text)
+
+    def _put(self, kind: str, text: str) -> None:
         size = size_of(text)
         if len(self._control) >= self._max_messages or self._control_bytes + size > self._max_bytes:
             self._on_full()
             return
-        self._control.append(Outgoing(type_of(type(message)), text))
+        self._control.append(Outgoing(kind, text))
         self._control_bytes += size
         self._filled.set()
 

@@ -76,6 +76,7 @@ class DropCause(StrEnum):
     NO_CREDIT = "no_credit"
     STALE = "stale"
     MODE_UNAVAILABLE = "mode_unavailable"
+    DISCONNECTED = "disconnected"
 
 
 class BadMessage(Exception):
@@ -167,7 +168,8 @@ class ResumeRequest(BaseModel):
 
     session: str = Field(max_length=64)
     token: str = Field(max_length=128)
-    last_seq: int = Field(ge=0, description="Highest result seq fully received.")
+    last_seq: int = Field(ge=0, description="Highest result seq fully received; 0 before any.")
+    last_control: int = Field(ge=0, description="Highest control_seq received; 0 before any.")
 
 
 class Hello(ClientMessage):
@@ -374,11 +376,17 @@ def _rejected(message: PlainFrame, why: str) -> BadMessage:
 
 
 class ServerMessage(BaseModel):
-    """A text message that the server sends; absent fields are left out, never null."""
+    """A text message that the server sends; absent fields are left out, never null.
+
+    ``control_seq`` numbers those that a resume may have to send again (``NUMBERED``).
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     reply_to: RequestId | None = None
+    control_seq: int | None = Field(
+        None, description="v1: grows by one with each reply, error and stats of a session."
+    )
 
     @model_serializer(mode="wrap")
     def _without_absent(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -412,9 +420,16 @@ class Welcome(ServerMessage):
 
     type: Literal["welcome"] = "welcome"
     session: str
-    resume_token: str | None = None
+    resume_token: str | None = Field(
+        None, description="For the next resume; absent where the server keeps no sessions."
+    )
     resumed: bool
     why: str | None = Field(None, description="Why a session was not resumed.")
+    last_request: RequestId | None = Field(
+        None,
+        description="Resumed: the id of the newest request that was received; later ones "
+        "were not, and may be sent again.",
+    )
     heartbeat_s: float
     timeout_s: float
     max_in_flight: int
@@ -513,6 +528,10 @@ SERVER_MESSAGES: Mapping[Dialect, tuple[type[ServerMessage], ...]] = {
         Welcome, ModeChanged, VizUpdated, Stats, Error, Dropped, ServerPing, ServerPong, Bye,
     ),
 }  # fmt: skip
+
+# The control lane of a session: what a returning client is sent again if it lacks it. The
+# rest is about one connection (welcome, ping, pong, bye) or made anew at a resume (dropped).
+NUMBERED = frozenset({ModeChanged, VizUpdated, Stats, Error})
 
 _SERVER_UNION: TypeAdapter[ServerMessage] = TypeAdapter(
     Annotated[

@@ -49,7 +49,12 @@ _BAD_MESSAGE_WINDOW_S = 60.0
 
 
 class Reader:
-    """The messages of one connection."""
+    """The messages of one connection.
+
+    Attributes:
+        newest_seq: of the frames; -1 before the first. A resume sets where it goes on.
+        last_request: the id of the newest message that carried one.
+    """
 
     def __init__(
         self,
@@ -60,7 +65,9 @@ class Reader:
         figures: Figures,
         metrics: Metrics,
         outbox: Outbox,
+        confirm: Callable[[], None],
     ) -> None:
+        """``confirm`` is called when the client has shown that it read the welcome."""
         self._dialect = dialect
         self._limits = limits
         self._stream = stream
@@ -68,7 +75,10 @@ class Reader:
         self._figures = figures
         self._metrics = metrics
         self._outbox = outbox
-        self._newest_seq = -1
+        self._confirm = confirm
+        self.newest_seq = -1
+        self.last_request: str | int | None = None
+        self._hello_said = False
         self._bad_messages: deque[float] = deque(maxlen=limits.max_bad_messages)
 
     async def run(
@@ -95,6 +105,7 @@ class Reader:
         if len(text) > limit:
             raise BadMessage(f"a text message of {len(text)} characters; at most {limit} are taken")
         message = parse_text(text, self._dialect)
+        self.last_request = message.id if message.id is not None else self.last_request
         self._metrics.messages.labels("in", type_of(type(message))).inc()
         if not greeted and not isinstance(message, Hello):
             raise BadMessage("say hello first", reply_to=message.id)
@@ -112,13 +123,17 @@ class Reader:
                 self._on_plain_frame(message)
             case Ack():
                 self._acknowledge(message.seq)
+                self._confirm()
             case Ping():
                 self._outbox.put_control(ServerPong(reply_to=message.id, t=message.t))
             case Pong():
-                self._metrics.heartbeat_rtt.observe(self._watch.ponged())
-            case Hello() if greeted:
+                rtt_s = self._watch.ponged(message.t)
+                if rtt_s is not None:
+                    self._metrics.heartbeat_rtt.observe(rtt_s)
+            case Hello() if self._hello_said:
                 raise BadMessage("hello: was said already", reply_to=message.id)
             case Hello():
+                self._hello_said = True
                 greet(message)
             case ChangeMode() | UpdateViz() | GetStats() | SubscribeStats():
                 self._watch.active()
@@ -127,8 +142,8 @@ class Reader:
     def _on_plain_frame(self, message: PlainFrame) -> None:
         self._watch.active()
         image = plain_image(message)
-        self._newest_seq += 1
-        self._arrive(Frame(self._newest_seq, 0, 0, image, message.timestamp))
+        self.newest_seq += 1
+        self._arrive(Frame(self.newest_seq, 0, 0, image, message.timestamp))
 
     def _on_binary(self, message: bytes, greeted: bool) -> None:
         self._metrics.messages.labels("in", "frame").inc()
@@ -140,13 +155,14 @@ class Reader:
         frame = parse_frame(message)
         if not greeted:
             raise BadMessage("say hello before the first frame", frame_seq=frame.seq)
-        if frame.seq <= self._newest_seq:
+        if frame.seq <= self.newest_seq:
             raise BadMessage(
-                f"frame: seq {frame.seq} does not follow {self._newest_seq}", frame_seq=frame.seq
+                f"frame: seq {frame.seq} does not follow {self.newest_seq}", frame_seq=frame.seq
             )
-        self._newest_seq = frame.seq
+        self.newest_seq = frame.seq
         self._watch.active()
         self._acknowledge(frame.ack)
+        self._confirm()
         self._arrive(frame)
 
     def _arrive(self, frame: Frame) -> None:
@@ -168,6 +184,7 @@ class Reader:
     def _on_bad(self, error: BadMessage) -> None:
         now = asyncio.get_running_loop().time()
         self._metrics.messages.labels("in", "bad").inc()
+        self.last_request = error.reply_to if error.reply_to is not None else self.last_request
         full = len(self._bad_messages) == self._bad_messages.maxlen
         if full and now - self._bad_messages[0] < _BAD_MESSAGE_WINDOW_S:
             raise Disconnect("policy_violation", "too many bad messages")

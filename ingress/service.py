@@ -11,8 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ingress.dispatcher import Analyzer, Dispatcher
+from ingress.drain import Drainage
 from ingress.metrics import Metrics
 from ingress.protocol import ModeInfo
+from ingress.resume import SessionStore
+from ingress.roll import Roll
 from ingress.settings import IngressSettings
 
 
@@ -43,21 +46,28 @@ class Service:
     analyzer: Analyzer
     analyst: SceneAnalyst
     census: Census
+    store: SessionStore
     metrics: Metrics
     dispatchers: Mapping[str, Dispatcher] = field(init=False)
-    sessions: set[str] = field(default_factory=set)
+    roll: Roll = field(init=False)
+    drainage: Drainage = field(init=False)
 
     def __post_init__(self) -> None:
         dispatchers = {
             mode: Dispatcher(mode, self.analyzer, self.settings.batching, self.metrics)
             for mode in self.modes
         }
+        roll = Roll(self.store, self.settings.resume.ttl_s / 3)
         object.__setattr__(self, "dispatchers", dispatchers)
+        object.__setattr__(self, "roll", roll)
+        object.__setattr__(self, "drainage", Drainage(roll, self.settings.drain, self.metrics))
+        self.metrics.sessions.labels("attached").set_function(lambda: len(roll))
+        self.metrics.session_buffer.set_function(lambda: roll.buffer_bytes)
 
     async def load(self) -> dict[str, Any]:
         """The ``server`` group of ``stats``: sessions here, replicas, and each mode's queue."""
         return {
-            "sessions": len(self.sessions),
+            "sessions": len(self.roll),
             "replicas": dict(await self.census.replicas()),
             "queue": {
                 mode: {"waiting_sessions": d.waiting, "calls_in_flight": d.calls}

@@ -1,10 +1,14 @@
 """One session over one connection: its tasks and its one end.
 
-Three tasks share a TaskGroup: the reader drains the connection and never waits
+Four tasks share a TaskGroup: the reader drains the connection and never waits
 for a model; the writer is the only one that sends; the watch holds every
-deadline. Whichever learns that the end has come raises ``Disconnect``; the
-group takes the others down, and ``run`` accounts for that one end, once:
-one close frame where one is owed, one counted reason, one log line.
+deadline; the hold writes to the store what a resume needs. Whichever learns
+that the end has come raises ``Disconnect``; the group takes the others down,
+and ``run`` accounts for that one end, once: one close frame where one is owed,
+one counted reason, one log line.
+
+What is left of a session whose end was not its client's wish goes to the store
+before the close frame leaves, so that a client which comes back at once finds it.
 """
 
 from __future__ import annotations
@@ -12,25 +16,33 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
+from ingress.comeback import RESUMED, Afresh, Resumed, come_back
 from ingress.commands import Commands
 from ingress.connection import Connection, Transport
 from ingress.dialects import VOICES
 from ingress.disconnects import Disconnect
+from ingress.drain import STOPPING
 from ingress.figures import Figures
+from ingress.greeting import connected, welcome
+from ingress.hold import Hold
 from ingress.lifecycle import State
 from ingress.outbox import Outbox, Outgoing, size_of
 from ingress.protocol import (
     SUBPROTOCOL,
     Bye,
-    Connected,
     Dialect,
     Hello,
+    ResumeRequest,
     ServerPing,
-    Welcome,
     encode_text,
 )
 from ingress.reader import Reader
+from ingress.resume import ControlRing, SessionSettings, new_token
+from ingress.roll import TAKEN_OVER
 from ingress.service import Service
 from ingress.stream import Stream
 from ingress.watch import Watch
@@ -38,17 +50,21 @@ from ingress.watch import Watch
 log = logging.getLogger("segstream.session")
 
 _LAST_WORDS_S = 0.5
+_SERVICE_RESTART = 1012  # RFC 6455 section 7.4.2, IANA's registry of close codes
 
 
 class Session:
     """A client, from its accepted handshake to its disconnect."""
 
-    def __init__(self, service: Service, transport: Transport, dialect: Dialect) -> None:
+    def __init__(
+        self, service: Service, transport: Transport, dialect: Dialect, origin: str | None = None
+    ) -> None:
         settings, metrics = service.settings, service.metrics
         limits = settings.limits
         self.id = secrets.token_urlsafe(9)
         self.dialect = dialect
         self.figures = Figures()
+        self.hold: Hold | None = None
         self.connection = Connection(
             transport,
             send_timeout_s=limits.send_timeout_s,
@@ -57,9 +73,20 @@ class Session:
             on_suppressed=lambda state: metrics.sends_suppressed.labels(state).inc(),
         )
         self._service = service
+        self._origin = origin
+        self._tasks = asyncio.TaskGroup()
         self._watch = Watch(settings, dialect)
-        self._outbox = Outbox(limits.outbox_messages, limits.outbox_bytes, self._outbox_full)
+        self._ring = ControlRing(settings.resume.ring_messages, settings.resume.ring_bytes)
+        self._outbox = Outbox(
+            limits.outbox_messages,
+            limits.outbox_bytes,
+            self._outbox_full,
+            self._ring if dialect is Dialect.V1 else None,
+        )
         self.stream = Stream(service, VOICES[dialect], self._outbox, self.figures)
+        self._commands = Commands(
+            service, self.stream, self.figures, self._outbox, self._tasks, self._write_settings
+        )
         self._reader = Reader(
             dialect,
             limits,
@@ -68,16 +95,52 @@ class Session:
             self.figures,
             metrics,
             self._outbox,
+            self._confirm_token,
         )
+        self._said_bye = False
+        self._parted: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
     @property
     def is_open(self) -> bool:
         """Whether the client can be sent something now."""
         return self.connection.is_open
 
+    @property
+    def buffer_bytes(self) -> int:
+        """What the session holds in memory: frames, results, messages."""
+        return self.stream.size_bytes + self._outbox.size_bytes + self._ring.size_bytes
+
+    def describe(self) -> Mapping[str, Any]:
+        """One row of ``GET /api/sessions``; ``credit`` counts the results that may still leave."""
+        now = asyncio.get_running_loop().time()
+        return {
+            "session": self.id,
+            "dialect": self.dialect,
+            "state": self.connection.state,
+            "age_s": round(self._watch.age_s, 1),
+            "silent_s": round(self._watch.silent_s, 1),
+            "mode": self.stream.mode,
+            "fps": self.figures.fps(now),
+            "credit": self.stream.window.available,
+            "buffer_bytes": self.buffer_bytes,
+            "resumable": self.hold is not None,
+        }
+
     def end(self, disconnect: Disconnect) -> None:
         """Ask the session to end; the first reason counts."""
         self._watch.end(disconnect)
+
+    def announce(self) -> None:
+        """Tell the client that the replica will stop; it is served until ``end``."""
+        self.connection.drain()
+        if self.dialect is Dialect.V1 and self.connection.state is State.DRAINING:
+            self._said_bye = True
+            self._outbox.put_control(self._bye(Disconnect("server_shutdown")))
+
+    async def let_go(self) -> bool:
+        """End as ``replaced``; returns once that is so, with whether the store has the session."""
+        self.end(Disconnect("replaced", TAKEN_OVER))
+        return await asyncio.shield(self._parted)
 
     async def run(self) -> None:
         """Serve the client until the end; raises nothing but a cancellation from outside."""
@@ -85,7 +148,7 @@ class Session:
         if not await self.connection.accept(subprotocol):
             return
         self._service.metrics.connections.inc()
-        self._service.sessions.add(self.id)
+        self._service.roll.add(self)
         disconnect = Disconnect("server_error", "the session ended without a reason")
         try:
             disconnect = await self._serve()
@@ -95,21 +158,27 @@ class Session:
             disconnect = await self.connection.last_words(_LAST_WORDS_S) or disconnect
             raise
         finally:
-            self.stream.end()
             try:
                 await self._part(disconnect)
             finally:  # a cancellation may come here too
-                self._service.sessions.discard(self.id)
+                self._service.roll.discard(self)
                 self._account(disconnect)
+        if self.hold is not None and not disconnect.reason.kept:
+            await self.hold.forget()
+        current = asyncio.current_task()
+        if current is not None and current.cancelling():
+            raise asyncio.CancelledError  # it came when the tasks were ending already
 
     async def _serve(self) -> Disconnect:
         try:
-            async with asyncio.TaskGroup() as tasks:
-                commands = Commands(self._service, self.stream, self.figures, self._outbox, tasks)
+            async with self._tasks as tasks:
                 self._admit()
-                tasks.create_task(self._reader.run(self.connection, commands, self._greet_v1))
+                tasks.create_task(self._reader.run(self.connection, self._commands, self._greet_v1))
                 tasks.create_task(self._write())
                 tasks.create_task(self._watch.run(self.connection, self._ping))
+                # To wait in here matters: in the exit, Python 3.11's group would leave a
+                # cancellation of its own counted, and ``run`` take it for one from outside.
+                await asyncio.get_running_loop().create_future()
         except BaseExceptionGroup as group:
             return self._fate(group)
         raise AssertionError("the tasks of a session end only by an exception")
@@ -125,93 +194,190 @@ class Session:
         while isinstance(first, BaseExceptionGroup):
             first = first.exceptions[0]
         assert isinstance(first, Disconnect)
+        if first.code_seen == _SERVICE_RESTART and self._service.drainage.under_way:
+            # The server below us said it (uvicorn, when its listener closes), not the client.
+            return Disconnect("server_shutdown", STOPPING, code_seen=first.code_seen)
         return first
 
+    # ------------------------------------------------------------------ the end
+
     async def _part(self, disconnect: Disconnect) -> None:
-        """Say goodbye, then close."""
+        """Leave what is worth keeping with the store, say goodbye, close."""
+        kept = False
         try:
-            await self._say_goodbye(disconnect)
+            kept = await self._leave(disconnect)
         finally:
-            await self.connection.close(disconnect)
+            if not self._parted.done():
+                self._parted.set_result(kept)
+            try:
+                await self._say_goodbye(disconnect)
+            finally:
+                await self.connection.close(disconnect)
+
+    async def _leave(self, disconnect: Disconnect) -> bool:
+        """End the stream and the commands; whether the store has the session now."""
+        parked = self.stream.end()
+        self._commands.end()
+        if self.hold is None or not disconnect.reason.kept:
+            return False
+        return await self.hold.park(
+            replace(
+                parked,
+                control=tuple(self._ring),
+                control_seq=self._ring.newest,
+                frame_seq=self._reader.newest_seq,
+                last_request=self._reader.last_request,
+            )
+        )
 
     async def _say_goodbye(self, disconnect: Disconnect) -> None:
         """Send ``bye`` where the dialect has that word and the peer can hear it."""
         greeted = self.connection.state in (State.OPEN, State.DRAINING)
-        if self.dialect is Dialect.V1 and greeted and disconnect.by_server and self.is_open:
-            settings = self._service.settings
-            bye = Bye(reason=disconnect.reason.name, retry_ms=settings.retry_ms, resume=False)
-            farewell = Outgoing("bye", encode_text(bye))
-            if await self.connection.send(farewell.data, settings.limits.close_timeout_s):
-                self._count_out(farewell)
+        owed = disconnect.by_server and not self._said_bye
+        if self.dialect is Dialect.V1 and greeted and owed and self.is_open:
+            bye = Outgoing("bye", encode_text(self._bye(disconnect)))
+            timeout_s = self._service.settings.limits.close_timeout_s
+            if await self.connection.send(bye.data, timeout_s):
+                self._count_out(bye)
+
+    def _bye(self, disconnect: Disconnect) -> Bye:
+        settings, reason = self._service.settings, disconnect.reason
+        stopping = reason.name == "server_shutdown"
+        return Bye(
+            reason=reason.name,
+            retry_ms=settings.drain.retry_ms if stopping else settings.retry_ms,
+            resume=reason.resumable and self.hold is not None,
+        )
 
     def _account(self, disconnect: Disconnect) -> None:
         reason, age_s = disconnect.reason, self._watch.age_s
-        self._service.metrics.disconnected(disconnect, age_s)
+        self._service.metrics.disconnected(disconnect, age_s, self.connection.last_state)
+        code = disconnect.code_seen or reason.code
+        kept = self._parted.done() and self._parted.result()
         log.log(
             reason.level,
             "session %s ended: %s by %s, code %s, %s dialect, after %.1f s, "
-            "%d frames in, %d results out%s",
+            "%d frames in, %d results out%s%s",
             self.id,
             reason.name,
             reason.initiator,
-            disconnect.code_seen or reason.code,
+            code,
             self.dialect,
             age_s,
             self.figures.frames_in,
             self.figures.results_out,
+            ", kept for a resume" if kept else "",
             f": {disconnect.explanation}" if disconnect.explanation else "",
             extra={
                 "session": self.id,
                 "reason": reason.name,
                 "initiator": str(reason.initiator),
-                "code": disconnect.code_seen or reason.code,
+                "close_code": code,
                 "dialect": str(self.dialect),
-                "age_s": round(age_s, 3),
+                "duration_s": round(age_s, 3),
                 "frames_in": self.figures.frames_in,
                 "results_out": self.figures.results_out,
+                "kept": kept,
             },
         )
 
     # ------------------------------------------------------------------ greetings
 
     def _admit(self) -> None:
+        if self._service.drainage.under_way:
+            raise Disconnect("server_shutdown", STOPPING)
         limit = self._service.settings.admission.max_sessions
-        if len(self._service.sessions) > limit:
+        if len(self._service.roll) > limit:
             raise Disconnect("overloaded", "all sessions are taken; try again in a moment")
         if self.dialect is Dialect.PLAIN:
-            self._greet_plain()
-
-    def _greet_plain(self) -> None:
-        self.connection.greet()
-        mode = self._service.modes[self.stream.mode]
-        self._outbox.put_control(
-            Connected(
-                available_models=tuple(self._service.modes),
-                class_labels=mode.labels,
-                current_model=mode.name,
-            )
-        )
+            self.connection.greet()
+            self._outbox.put_control(connected(self._service, self.stream))
 
     def _greet_v1(self, hello: Hello) -> None:
+        if hello.resume is None:
+            self._begin(hello)
+        else:
+            self._tasks.create_task(self._come_back(hello, hello.resume))
+
+    async def _come_back(self, hello: Hello, request: ResumeRequest) -> None:
+        token, resume = new_token(), self._service.settings.resume
+        back = await come_back(
+            self._service.store,
+            request,
+            self._origin,
+            token,
+            result_age_s=resume.result_age_s,
+            timeout_s=2 * resume.store_timeout_s,
+        )
+        resumes = self._service.metrics.session_resumes
+        match back:
+            case Resumed():
+                resumes.labels(RESUMED).inc()
+                self._go_on(hello, token, back)
+            case Afresh(why, outcome, settings):
+                resumes.labels(outcome).inc()
+                self._begin(hello, why, settings)
+
+    def _begin(
+        self, hello: Hello, why: str | None = None, settings: SessionSettings | None = None
+    ) -> None:
+        """Greet a new session, with the settings of an old one where those are left."""
+        if settings is not None:
+            self._adopt(settings)
+        token = new_token()
+        hold = Hold.fresh(
+            self._service.store, self.id, token, self._origin, self._settings_in_force()
+        )
+        self._greet_with(hold, hello, why=why)
+
+    def _go_on(self, hello: Hello, token: str, back: Resumed) -> None:
+        """Greet a session that resumes, and send again what its client lacks."""
+        self.id = back.session
+        self._adopt(back.title.settings)
+        self._ring.restore(back.parked.control, back.parked.control_seq)
+        self._reader.newest_seq = back.parked.frame_seq
+        self._reader.last_request = back.parked.last_request
+        hold = Hold(self._service.store, back.session, token, back.title)
+        self._greet_with(hold, hello, resumed=True)
+        for message in back.control:
+            self._outbox.replay(message)
+        self.stream.resume(back.parked, back.last_seq, back.replayed)
+
+    def _greet_with(
+        self, hold: Hold, hello: Hello, *, resumed: bool = False, why: str | None = None
+    ) -> None:
+        self.hold = hold
+        self._tasks.create_task(hold.run())
         self.connection.greet()
-        settings = self._service.settings
         self._outbox.put_control(
-            Welcome(
-                reply_to=hello.id,
+            welcome(
+                self._service,
+                self.stream,
                 session=self.id,
-                resumed=False,
-                why="this server keeps no sessions" if hello.resume else None,
-                heartbeat_s=settings.keepalive.heartbeat_s,
-                timeout_s=settings.keepalive.timeout_s,
-                max_in_flight=settings.limits.max_in_flight,
-                max_frame_bytes=settings.limits.max_frame_bytes,
-                max_frame_pixels=settings.limits.max_frame_pixels,
-                modes=tuple(self._service.modes.values()),
-                mode=self.stream.mode,
-                viz=self.stream.view.model_dump(mode="json"),
-                retry_ms=settings.retry_ms,
+                resume_token=hold.token,
+                resumed=resumed,
+                reply_to=hello.id,
+                why=why,
+                last_request=self._reader.last_request if resumed else None,
             )
         )
+
+    def _adopt(self, settings: SessionSettings) -> None:
+        """Put settings in force that outlived a connection; a mode that is no more is not."""
+        if settings.mode in self._service.modes:
+            self.stream.adopt(settings.mode, settings.view)
+        self._commands.subscribe(settings.stats_every_s)
+
+    def _settings_in_force(self) -> SessionSettings:
+        return SessionSettings(self.stream.mode, self.stream.view, self._commands.stats_every_s)
+
+    def _write_settings(self) -> None:
+        if self.hold is not None:
+            self.hold.change(self._settings_in_force())
+
+    def _confirm_token(self) -> None:
+        if self.hold is not None:
+            self.hold.confirm()
 
     # ------------------------------------------------------------------ the way out
 

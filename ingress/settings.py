@@ -70,13 +70,40 @@ class SessionLimits(Settings):
     def ceiling_bytes(self, max_result_bytes: int) -> int:
         """What one session may hold, in bytes, where no result is larger than that.
 
-        Waiting frames, frames under way, results that wait to be sent, the
-        control lane, the masks kept for statistics, and one message in transit.
+        Waiting frames, frames under way, results that wait to be sent and the newest one, which
+        is kept for a resume, the control lane, the masks kept for statistics, and one message
+        in transit. ``Resume.ring_bytes`` comes on top.
         """
         frames = 2 * max(self.max_in_flight, self.plain_in_flight) * self.max_frame_bytes
-        results = max(self.max_in_flight, self.plain_in_flight + 1) * max_result_bytes
+        results = (max(self.max_in_flight, self.plain_in_flight + 1) + 1) * max_result_bytes
         masks = self.scene_masks * 8 * _KIB
         return frames + results + self.outbox_bytes + masks + 2 * self.max_message_bytes
+
+
+class Resume(Settings):
+    """How long a lost session is kept, and how much of it."""
+
+    ttl_s: float = Field(60.0, gt=1, le=3600, description="Between a loss and its resume.")
+    ring_messages: int = Field(256, ge=8, description="Control messages kept of each session.")
+    ring_bytes: int = Field(256 * _KIB, ge=4096, description="Their size together.")
+    result_age_s: float = Field(2.0, ge=0, description="An older result is not sent again.")
+    max_parked: int = Field(1024, ge=1, description="Sessions kept; the oldest leave first.")
+    max_parked_bytes: int = Field(256 * _MIB, ge=_MIB, description="Their size together.")
+    store_timeout_s: float = Field(1.0, gt=0, description="For one answer of the session store.")
+
+
+class Drain(Settings):
+    """How a replica that is to stop lets its clients go."""
+
+    grace_s: float = Field(
+        20.0, ge=1, le=3600, description="Serve kills the replica after this; closes take a third."
+    )
+    pace_s: float = Field(
+        0.1, ge=0, le=10, description="Between two closes, where a third of the grace allows it."
+    )
+    retry_ms: tuple[int, int] = Field(
+        (500, 8_000), description="When the clients are to come back, all of them spread over it."
+    )
 
 
 class Batching(Settings):
@@ -100,6 +127,11 @@ class Admission(Settings):
             "origin. Programs that send no Origin are not affected."
         ),
     )
+    operator_token_sha256: str | None = Field(
+        None,
+        pattern="^[0-9a-f]{64}$",
+        description="Of the bearer token that GET /api/sessions wants; null answers nobody.",
+    )
 
 
 class Scraping(Settings):
@@ -119,4 +151,6 @@ class IngressSettings(Settings):
     batching: Batching = Batching()
     admission: Admission = Admission()
     metrics: Scraping = Scraping()
+    resume: Resume = Resume()
+    drain: Drain = Drain()
     retry_ms: tuple[int, int] = Field((500, 30_000), description="Window for a reconnect.")

@@ -4,6 +4,8 @@
 starts and credit allows; ``land`` brings its outcome back, and answers leave in
 the order in which their frames were taken. Every frame that arrived ends in
 exactly one of ``result``, ``error`` and ``dropped``, and is counted there.
+
+``end`` says what a resume needs to know of the frames; ``resume`` goes on from it.
 """
 
 from __future__ import annotations
@@ -15,9 +17,9 @@ from ingress.dialects import Voice
 from ingress.dispatcher import AnalysisFailed, Flight
 from ingress.figures import Figures
 from ingress.mailbox import CreditWindow, Mailbox, Waiting
-from ingress.metrics import DISCONNECTED
 from ingress.outbox import Outbox
 from ingress.protocol import DropCause, ErrorCode, Frame, encode_text
+from ingress.resume import NewestResult, Parked
 from ingress.service import Service
 from models.frame import FrameFailure, FrameRequest, FrameResult
 from models.view import View
@@ -41,12 +43,16 @@ class Stream:
         self.window = CreditWindow(self._limit)
         self._mailbox = Mailbox()
         self._flights: deque[Flight] = deque()
+        self._unacked: deque[tuple[int, int]] = deque()
+        self._newest: tuple[int, int, bytes, float] | None = None
         self._ended = False
 
     @property
     def size_bytes(self) -> int:
-        """Encoded pictures held: those that wait and those under way."""
-        return self._mailbox.size_bytes + sum(len(f.frame.image) for f in self._flights)
+        """Held: pictures that wait or are under way, and the newest result."""
+        result = len(self._newest[2]) if self._newest else 0
+        frames = sum(len(flight.frame.image) for flight in self._flights)
+        return self._mailbox.size_bytes + frames + result
 
     @property
     def credit_exhausted(self) -> bool:
@@ -109,6 +115,8 @@ class Stream:
     def acknowledge(self, seq: int) -> None:
         """Results up to ``seq`` are with the client; raises AckAhead."""
         if self.window.ack(seq):
+            while self._unacked and self._unacked[0][0] <= seq:
+                self._unacked.popleft()
             self._offer()
 
     def sent_one(self) -> None:
@@ -126,17 +134,52 @@ class Stream:
         self.masks.clear()
         self._offer()
 
-    def end(self) -> None:
+    def adopt(self, mode: str, view: View) -> None:
+        """Begin with these, before the first frame."""
+        self.mode = mode
+        self.view = view.for_classes(len(self._service.modes[mode].labels))
+
+    def end(self) -> Parked:
         """The connection has ended: what is not answered yet never will be."""
         self._ended = True
         self._service.dispatchers[self.mode].withdraw(self)
-        for _ in self._mailbox.clear():
-            self._count_dropped(DISCONNECTED, self.mode)
+        waiting = self._mailbox.clear()
+        for _ in waiting:
+            self._count_dropped(DropCause.DISCONNECTED, self.mode)
         for flight in self._flights:
-            self._count_dropped(DISCONNECTED, flight.mode)
+            self._count_dropped(DropCause.DISCONNECTED, flight.mode)
         for mode in {flight.mode for flight in self._flights}:
             self._service.dispatchers[mode].abandon([f for f in self._flights if f.mode == mode])
+        unanswered = [flight.frame.seq for flight in self._flights]
         self._flights.clear()
+        newest, self._newest = self._newest_result(), None
+        return Parked(
+            result_seq=self.window.sent_seq,
+            unacked=tuple(self._unacked),
+            unanswered=(*unanswered, *(item.frame.seq for item in waiting)),
+            newest=newest,
+        )
+
+    def resume(self, parked: Parked, last_seq: int, replayed: NewestResult | None) -> None:
+        """Go on where a parked session ended; ``replayed`` is sent again.
+
+        Results that were lost can never be acknowledged, so they hold no credit.
+        """
+        acked = parked.result_seq if replayed is None else replayed.seq - 1
+        self.window = CreditWindow(self._limit, parked.result_seq, acked)
+        if replayed is not None:
+            made_at = asyncio.get_running_loop().time() - replayed.age_s
+            self._newest = (replayed.seq, replayed.frame_seq, replayed.message, made_at)
+            self._unacked.append((replayed.seq, replayed.frame_seq))
+            self._outbox.put_result(self._voice.result_type, replayed.message)
+        for frame_seq in parked.lost_frames(last_seq, replayed):
+            self._outbox.put_dropped(frame_seq, DropCause.DISCONNECTED)
+
+    def _newest_result(self) -> NewestResult | None:
+        if self._newest is None:
+            return None
+        seq, frame_seq, message, made_at = self._newest
+        return NewestResult(seq, frame_seq, message, asyncio.get_running_loop().time() - made_at)
 
     def _offer(self) -> None:
         if self.is_ready:
@@ -169,6 +212,9 @@ class Stream:
         seq = self.window.emit()
         message = self._voice.result(seq, flight, result, info, self._figures)
         self._outbox.put_result(self._voice.result_type, message)
+        if isinstance(message, bytes):  # v1, whose sessions can be resumed
+            self._unacked.append((seq, flight.frame.seq))
+            self._newest = (seq, flight.frame.seq, message, flight.landed_at)
 
     def _answer_failure(self, flight: Flight, code: ErrorCode, why: str) -> None:
         self._count_error(flight.mode)

@@ -34,6 +34,7 @@ class Watch:
         self._clock = asyncio.get_running_loop().time
         self._ending: asyncio.Future[Disconnect] = asyncio.get_running_loop().create_future()
         self.born_at = self.heard_at = self._active_at = self._pinged_at = self._clock()
+        self._ping_out: int | None = None
         self._no_credit_since: float | None = None
 
     @property
@@ -54,8 +55,16 @@ class Watch:
         """It was a frame or a command."""
         self._active_at = self._clock()
 
-    def ponged(self) -> float:
-        """The client answered the last ping; returns the seconds that this took."""
+    @property
+    def silent_s(self) -> float:
+        """Seconds since anything came from the client."""
+        return self._clock() - self.heard_at
+
+    def ponged(self, t: float) -> float | None:
+        """A pong came; the seconds since its ping, or None where it answers none that is out."""
+        if t != self._ping_out:
+            return None
+        self._ping_out = None
         return self._clock() - self._pinged_at
 
     def credit(self, *, exhausted: bool) -> None:
@@ -77,13 +86,21 @@ class Watch:
                 raise disconnect
             if self._heartbeat_due(connection.state, now):
                 self._pinged_at = now
-                ping(round(time.time() * 1000))
-            look_again = min(due, self._pinged_at + self._keepalive.heartbeat_s)
-            # A deadline may appear meanwhile (credit), so no look is further than a heartbeat.
-            timeout_s = look_again - now if look_again > now else self._keepalive.heartbeat_s
-            await asyncio.wait({self._ending}, timeout=min(timeout_s, due - now))
+                self._ping_out = round(time.time() * 1000)
+                ping(self._ping_out)
+            await asyncio.wait({self._ending}, timeout=self._until_next_look(due, now))
             if self._ending.done():
                 raise self._ending.result()
+
+    def _until_next_look(self, due: float, now: float) -> float:
+        """Seconds; a credit deadline may appear meanwhile, so never past the soonest of those."""
+        heartbeat_s = self._keepalive.heartbeat_s
+        to_heartbeat = self._pinged_at + heartbeat_s - now
+        return min(
+            due - now,
+            to_heartbeat if to_heartbeat > 0 else heartbeat_s,
+            self._limits.credit_timeout_s,
+        )
 
     def _heartbeat_due(self, state: State, now: float) -> bool:
         greeted = state in (State.OPEN, State.DRAINING)

@@ -15,14 +15,15 @@ def graph(args: dict[str, Any], gpus: int, monkeypatch: pytest.MonkeyPatch) -> d
     """Deployments by name, with the options that Serve would be given."""
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"GPU": gpus} if gpus else {})
     ingress = build(AppArgs.model_validate(args))._bound_deployment
-    _, pools, stats = cast(tuple[Any, ...], ingress.init_args)
-    bound = [ingress, stats._bound_deployment, *(p._bound_deployment for p in pools.values())]
+    _, pools, stats, store = cast(tuple[Any, ...], ingress.init_args)
+    others = (stats, store, *pools.values())
+    bound = [ingress, *(other._bound_deployment for other in others)]
     return {deployment.name: deployment for deployment in bound}
 
 
 def test_a_laptop_has_one_of_each_and_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     deployments = graph({}, 0, monkeypatch)
-    assert set(deployments) == {"ingress", "stats", "segmenter-main"}
+    assert set(deployments) == {"ingress", "stats", "segmenter-main", "session-store"}
     for deployment in deployments.values():
         assert not deployment.ray_actor_options.get("num_gpus")
 
@@ -50,3 +51,14 @@ def test_the_apps_own_session_limit_comes_before_serves(monkeypatch: pytest.Monk
 def test_every_call_that_an_ingress_may_make_has_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
     args = {"ingress": {"replicas": 2, "batching": {"max_calls": 5}}}
     assert graph(args, 0, monkeypatch)["segmenter-main"].max_ongoing_requests == (5 * 4 + 1) * 2
+
+
+def test_a_drain_has_the_grace_that_serve_gives_and_a_successor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    deployments = graph({"ingress": {"drain": {"grace_s": 33}}}, 0, monkeypatch)
+    for name in ("ingress", "session-store"):
+        config = deployments[name]._deployment_config
+        assert config.graceful_shutdown_timeout_s == 33
+        assert config.max_surge_percent == 100
+    assert deployments["session-store"].num_replicas == 1

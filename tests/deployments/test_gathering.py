@@ -78,13 +78,12 @@ Make = Callable[..., Gathering]
 
 @pytest.fixture
 def make(monkeypatch: pytest.MonkeyPatch) -> Make:
-    here = SimpleNamespace(deployment="ingress", replica_tag="me", app_name="segstream")
+    here = SimpleNamespace(deployment="ingress", replica_tag="me")
     monkeypatch.setattr(serve, "get_replica_context", lambda: here)
 
     def make(*others: Handle, siblings: Handle | None = None) -> Gathering:
-        own = siblings or Handle("ingress", [Call(())])
-        monkeypatch.setattr(serve, "get_deployment_handle", lambda *_: own)
-        return Gathering(CollectorRegistry(), others, TIMEOUT_S)  # type: ignore[arg-type]
+        handles: Any = (siblings or Handle("ingress", [Call(())]), *others)
+        return Gathering(CollectorRegistry(), handles, TIMEOUT_S)
 
     return make
 

@@ -15,8 +15,10 @@ from ingress.disconnects import Disconnect
 from ingress.dispatcher import ModeFailed
 from ingress.metrics import Metrics
 from ingress.protocol import ModeInfo
+from ingress.resume import Claim, MemoryStore, Parked, Renewal, StoreLost, Title
+from ingress.roll import Roll
 from ingress.service import Service
-from ingress.settings import IngressSettings
+from ingress.settings import IngressSettings, Resume
 from models.catalog import MODES
 from models.frame import FrameOutcome, FrameRequest, FrameResult
 
@@ -135,6 +137,51 @@ class FakeCensus:
         return {"segmenter-main": 1}
 
 
+class FakeStore:
+    """The real store's rules, on the loop's clock; ``lost`` makes every call fail.
+
+    ``rolls`` are the replicas that it may ask to let a session go.
+    """
+
+    def __init__(self, settings: Resume) -> None:
+        self.memory = MemoryStore(
+            ttl_s=settings.ttl_s,
+            max_parked=settings.max_parked,
+            max_parked_bytes=settings.max_parked_bytes,
+        )
+        self.rolls: list[Roll] = []
+        self.lost = False
+        self.delay_s = 0.0
+
+    async def _now(self) -> float:
+        await asyncio.sleep(self.delay_s)
+        if self.lost:
+            raise StoreLost("the store does not answer")
+        return asyncio.get_running_loop().time()
+
+    async def hold(self, session: str, title: Title) -> None:
+        self.memory.hold(session, title, await self._now())
+
+    async def park(self, session: str, title: Title, parked: Parked) -> None:
+        self.memory.park(session, title, parked, await self._now())
+
+    async def claim(
+        self, session: str, token: bytes, origin: str | None, new_token: bytes, *, orphaned: bool
+    ) -> Claim:
+        now = await self._now()
+        return self.memory.claim(session, token, origin, new_token, now, orphaned=orphaned)
+
+    async def release(self, session: str) -> bool:
+        await self._now()
+        return any([await roll.release(session) for roll in self.rolls])
+
+    async def forget(self, session: str, title: Title) -> None:
+        self.memory.forget(session, title, await self._now())
+
+    async def renew(self, held: Mapping[bytes, str]) -> Renewal:
+        return self.memory.renew(held, await self._now())
+
+
 @dataclass
 class World:
     """A service and the fakes behind it."""
@@ -142,6 +189,7 @@ class World:
     service: Service
     analyzer: FakeAnalyzer
     analyst: FakeAnalyst
+    store: FakeStore
 
     def count(self, name: str, **labels: str) -> float:
         """One sample of the service's metrics, 0.0 where it does not exist."""
@@ -172,18 +220,22 @@ def mode_info(name: str) -> ModeInfo:
 MakeWorld = Callable[..., World]
 
 
-def new_world(**groups: Mapping[str, Any]) -> World:
-    """A service with these groups of settings, and fakes behind it."""
+def new_world(store: FakeStore | None = None, **groups: Mapping[str, Any]) -> World:
+    """A service with these groups of settings, and fakes behind it; ``store`` may be shared."""
     analyzer, analyst = FakeAnalyzer(), FakeAnalyst()
+    settings = IngressSettings.model_validate(groups)
+    store = store or FakeStore(settings.resume)
     service = Service(
-        settings=IngressSettings.model_validate(groups),
+        settings=settings,
         modes={name: mode_info(name) for name in MODES},
         analyzer=analyzer,
         analyst=analyst,
         census=FakeCensus(),
+        store=store,
         metrics=Metrics(MODES),
     )
-    return World(service, analyzer, analyst)
+    store.rolls.append(service.roll)
+    return World(service, analyzer, analyst, store)
 
 
 @pytest.fixture
@@ -191,8 +243,8 @@ async def make_world() -> AsyncIterator[MakeWorld]:
     """``new_world``; what a test leaves in flight is ended with it."""
     made: list[World] = []
 
-    def make(**groups: Mapping[str, Any]) -> World:
-        made.append(new_world(**groups))
+    def make(store: FakeStore | None = None, **groups: Mapping[str, Any]) -> World:
+        made.append(new_world(store, **groups))
         return made[-1]
 
     yield make

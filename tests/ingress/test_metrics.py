@@ -53,7 +53,7 @@ def test_names_follow_prometheus(metrics: Metrics) -> None:
 
 
 def test_a_disconnect_counts_its_reason_its_length_and_its_keepalive(metrics: Metrics) -> None:
-    metrics.disconnected(Disconnect("keepalive_timeout"), 12.0)
+    metrics.disconnected(Disconnect("keepalive_timeout"), 12.0, State.OPEN)
     changed = {key for key, value in samples(metrics).items() if value}
     names = {name for name, _ in changed}
     assert ("segstream_ws_keepalive_timeouts_total", ()) in changed
@@ -69,7 +69,10 @@ def test_connections_by_state_return_to_zero(metrics: Metrics) -> None:
             "segstream_ws_connections_now", {"state": after}
         )
         assert open_now == (None if after is State.CLOSED else 1)
-    assert set(samples(metrics).values()) == {0.0}
+    metrics.disconnected(Disconnect("idle_timeout"), 1.0, last=State.CLOSING)
+    for state in State:
+        labels: dict[str, str] = {"state": state}
+        assert not metrics.registry.get_sample_value("segstream_ws_connections_now", labels)
 
 
 def test_the_text_is_what_prometheus_reads(metrics: Metrics) -> None:

@@ -76,7 +76,7 @@ SENT_BY_CLIENTS: tuple[ClientMessage, ...] = (
         type="hello",
         token="t",
         client="c",
-        resume=ResumeRequest(session="s", token="t", last_seq=3),
+        resume=ResumeRequest(session="s", token="t", last_seq=3, last_control=2),
     ),
     Ack(type="ack", seq=2**32 - 1),
     ChangeMode(type="change_mode", model_mode="parts", id="a"),

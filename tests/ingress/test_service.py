@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+from ingress.disconnects import Disconnect
+from ingress.protocol import Dialect
+from ingress.session import Session
 from ingress.single import SingleFrame
 from models.catalog import MODES
 from models.frame import FrameFailure
 from models.view import View
-from tests.ingress.conftest import MakeWorld, World, settle
+from tests.ingress.conftest import FakeTransport, MakeWorld, World, settle
 
 
 def test_each_mode_has_a_dispatcher_of_its_own(world: World) -> None:
@@ -31,12 +34,15 @@ async def test_the_load_shows_what_waits_in_each_mode(make_world: MakeWorld) -> 
     world.analyzer.gate = asyncio.Event()
     shots = [SingleFrame(b"x", View(), "parts").flight(world.service) for _ in range(3)]
     waiting = asyncio.gather(*shots)
+    session = Session(world.service, FakeTransport(), Dialect.PLAIN)
+    running = asyncio.create_task(session.run())
     await settle()
-    world.service.sessions.add("one")
     load = await world.service.load()
     assert load["sessions"] == 1
     assert load["queue"]["parts"] == {"waiting_sessions": 2, "calls_in_flight": 1}
     assert load["queue"]["person"] == {"waiting_sessions": 0, "calls_in_flight": 0}
+    session.end(Disconnect("server_shutdown"))
+    await running
     world.analyzer.gate.set()
     await waiting
 

@@ -135,7 +135,7 @@ async def test_a_silent_v1_client_is_pinged_and_then_closed(
     check_end(world, lines, "keepalive_timeout")
     assert types(peer) == ["welcome", "ping", "bye"]
     assert said(peer)[-1] == {
-        "type": "bye", "reason": "keepalive_timeout", "retry_ms": [500, 30000], "resume": False,
+        "type": "bye", "reason": "keepalive_timeout", "retry_ms": [500, 30000], "resume": True,
     }  # fmt: skip
     assert peer.closed is not None
     assert peer.closed[0] == 4201
@@ -147,7 +147,9 @@ async def test_a_pong_is_life_and_measures_the_heartbeat(world: World, peer: Fak
         peer.come(HELLO)
         for _ in range(6):
             await asyncio.sleep(10.5)
-            peer.come(json.dumps({"type": "pong", "t": 1}))
+            assert said(peer)[-1]["type"] == "ping"
+            peer.come(json.dumps({"type": "pong", "t": said(peer)[-1]["t"]}))
+            peer.come(json.dumps({"type": "pong", "t": 1}))  # life, but of no ping
             await settle()
             assert peer.closed is None
         peer.come(lost())
@@ -321,6 +323,23 @@ async def test_an_end_asked_for_from_outside_closes_with_its_code(
     check_end(world, lines, "server_shutdown")
     assert peer.closed == (1012, "the replica stops")
     assert types(peer)[-1] == "bye"
+
+
+@pytest.mark.parametrize("draining", [True, False])
+async def test_a_restart_that_uvicorn_announced_is_not_the_clients_close(
+    world: World, peer: FakeTransport, lines: Lines, draining: bool
+) -> None:
+    async with session(world, peer):
+        peer.come(HELLO)
+        await settle()
+        if draining:
+            running = asyncio.create_task(world.service.drainage.run())
+            await settle()
+        peer.come(disconnect_seen(1012, close_frame=True))
+    if draining:
+        await running
+    check_end(world, lines, "server_shutdown" if draining else "client_close")
+    assert world.store.memory.parked == draining
 
 
 async def test_a_peer_that_is_gone_before_accept_is_no_connection(
@@ -576,7 +595,7 @@ async def _balance(steps: list[tuple[int, str]], dialects: tuple[Dialect, ...]) 
         bugs += step == "bug"
         for _ in range(6):
             await settle(1)
-            assert accepted(world) == ended(world) + len(world.service.sessions)
+            assert accepted(world) == ended(world) + len(world.service.roll)
     await asyncio.sleep(1000)  # every deadline passes
     await asyncio.gather(*(life.running for life in lives), return_exceptions=True)
     await world.service.close()

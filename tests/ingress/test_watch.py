@@ -38,10 +38,12 @@ class Guard:
         self._clock = asyncio.get_running_loop().time
         self._began = self._clock()
         self.pinged_after: list[float] = []
+        self.t = 0
         self.watch = Watch(IngressSettings.model_validate(groups), dialect)
         self._running = asyncio.create_task(self.watch.run(connection, self._ping))
 
-    def _ping(self, _: int) -> None:
+    def _ping(self, t: int) -> None:
+        self.t = t
         self.pinged_after.append(self._elapsed())
 
     def _elapsed(self) -> float:
@@ -133,9 +135,13 @@ async def test_an_end_from_outside_comes_at_once_and_the_first_counts() -> None:
     assert await guard.end() == ("server_shutdown", 1)
 
 
-async def test_a_pong_is_measured_from_the_last_ping() -> None:
+async def test_a_pong_is_measured_from_its_ping_once() -> None:
     guard = Guard(await connected(), keepalive={"heartbeat_s": 4, "timeout_s": 3})
-    await asyncio.sleep(4.25)
-    assert guard.watch.ponged() == pytest.approx(0.25)
+    await asyncio.sleep(1)
+    assert guard.watch.ponged(0) is None, "it answers no ping"
+    await asyncio.sleep(3.25)
+    assert guard.watch.ponged(guard.t - 1) is None, "it answers another"
+    assert guard.watch.ponged(guard.t) == pytest.approx(0.25)
+    assert guard.watch.ponged(guard.t) is None, "it was answered already"
     guard.watch.end(Disconnect("server_shutdown"))
     await guard.end()

@@ -33,7 +33,7 @@ PICTURE = jpeg(astronaut())
 GATHER_TIMEOUT_S = 2.0
 SLOW_MACHINE_S = 3.0
 SCRAPES_AT_ONCE = 20
-REPLICAS = {"ingress": 2, "segmenter-main": 2, "stats": 1}
+REPLICAS = {"ingress": 2, "segmenter-main": 2, "session-store": 1, "stats": 1}
 
 
 def _in_pairs(args: Any) -> None:
@@ -86,6 +86,7 @@ async def test_every_replica_of_every_deployment_is_on_the_page(pair: ServeApp) 
         "segstream_ws_disconnects_total",
         "segstream_segmenter_frames_total",
         "segstream_stats_calls_total",
+        "segstream_store_sessions",
         "segstream_scrape_replicas_missing_total",
     ):
         assert f"\n{name}{{" in text
@@ -169,7 +170,7 @@ def test_every_line_of_the_log_is_an_object_and_a_sessions_end_has_its_figures(
         assert end["deployment"] == "segstream_ingress"
         assert end["reason"] in end["message"]
         assert end.keys() >= {
-            "session", "initiator", "code", "dialect", "age_s", "frames_in", "results_out"
+            "session", "initiator", "close_code", "dialect", "duration_s", "frames_in"
         }  # fmt: skip
 
 

@@ -1,0 +1,186 @@
+"""The session store: one replica that keeps detached sessions in memory, and its handle.
+
+A redeploy replaces every replica of the application, this one too: its code
+version covers the whole yaml entry. So the replica that goes hands its records
+to the one that comes, which runs before (``max_surge_percent``), and passes on
+what it is still asked; until then the new one lets a client wait for a session
+that it does not know. Without a successor (the application is shut down, or the
+replica was killed) what was parked is lost; the ingress replicas write what they
+hold again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
+
+import grpc
+from ray import serve
+from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
+from ray.serve.handle import DeploymentHandle
+
+from deployments.exposition import Exposition, Families
+from deployments.pools import over_grpc
+from deployments.serving import adopt_serve_logging
+from deployments.stopping import told_to_stop
+from deployments.store_metrics import StoreMetrics
+from ingress.resume import (
+    Claim,
+    ClaimRefused,
+    Heirloom,
+    MemoryStore,
+    Parked,
+    Renewal,
+    StoreLost,
+    Title,
+)
+from ingress.settings import Resume
+
+log = logging.getLogger("segstream.sessions")
+
+NAME = "session-store"
+
+_HANDOVER_S = 30.0
+_LOOK_EVERY_S = 0.1
+_PATIENCE = 0.7  # of the time that an ingress replica waits for an answer
+_PORTION_BYTES = 16 * 1024 * 1024
+
+# RuntimeError is what Serve's gRPC path raises for a status it does not expect.
+_LOST = (RayError, RayServeException, grpc.RpcError, RuntimeError)
+
+Question = Literal["hold", "park", "claim", "forget", "renew"]
+
+
+class SessionKeeper:
+    """The deployment: ``MemoryStore`` on this process's clock, and the handover."""
+
+    def __init__(self, settings: Resume) -> None:
+        adopt_serve_logging()
+        context = serve.get_replica_context()
+        self._id = context.replica_id.unique_id
+        self._own = over_grpc(serve.get_deployment_handle(NAME, context.app_name))
+        self._patience_s = _PATIENCE * settings.store_timeout_s
+        self._store = MemoryStore(
+            ttl_s=settings.ttl_s,
+            max_parked=settings.max_parked,
+            max_parked_bytes=settings.max_parked_bytes,
+        )
+        self._metrics = StoreMetrics(self._store, get_args(Question))
+        self._exposition = Exposition(self._metrics.registry)
+        loop = asyncio.get_running_loop()
+        self._clock = loop.time
+        self._answering = asyncio.Event()  # not while the records are on their way
+        self._answering.set()
+        self._heir = asyncio.Event()  # until then a predecessor may have what is unknown here
+        loop.call_later(_HANDOVER_S, self._heir.set)
+        self._successor: DeploymentHandle[Any] | None = None
+        self._leaving = loop.create_task(self._leave())
+
+    async def ask(self, question: Question, *details: Any, **options: Any) -> Any:
+        """Answer one call of the handle; a refused claim is returned, not raised."""
+        await self._answering.wait()
+        if self._successor is not None:
+            return await self._successor.ask.remote(question, *details, **options)
+        if question == "claim" and not self._store.knows(details[0]):
+            await self._inherit()
+        self._metrics.calls[question].inc()
+        with self._metrics.unhandled_exceptions.count_exceptions():
+            try:
+                return getattr(self._store, question)(*details, **options, now=self._clock())
+            except ClaimRefused as refused:
+                self._metrics.claims_refused.inc()
+                return refused
+
+    async def exposition(self, asker: str) -> Families:
+        """The metrics of this replica, for the ingress replica that asks."""
+        return self._exposition.families(asker)
+
+    async def identity(self) -> str:
+        """Which replica answers."""
+        return self._id
+
+    async def adopt(self, heirlooms: Sequence[Heirloom], *, last: bool) -> None:
+        """Take over records of the replica before this one; ``last`` ends the handover."""
+        self._store.adopt(heirlooms, self._clock())
+        if last:
+            self._heir.set()
+
+    async def _inherit(self) -> None:
+        try:
+            async with asyncio.timeout(self._patience_s):
+                await self._heir.wait()
+        except TimeoutError:
+            return
+
+    async def _leave(self) -> None:
+        """Once told to stop, hand everything over and pass later questions on."""
+        await told_to_stop()
+        try:
+            async with asyncio.timeout(_HANDOVER_S):
+                # Until the router has heard of the other; there is nothing to wait on.
+                while await self._own.identity.remote() == self._id:  # noqa: ASYNC110
+                    await asyncio.sleep(_LOOK_EVERY_S)
+                self._answering.clear()
+                for portion in self._store.portions(self._clock(), _PORTION_BYTES):
+                    await self._own.adopt.remote(portion, last=False)
+                await self._own.adopt.remote((), last=True)
+                self._successor = self._own
+        except (*_LOST, TimeoutError) as error:
+            log.info("no other store took the sessions over (%s)", type(error).__name__)
+        finally:
+            self._answering.set()
+
+
+class StoreHandle:
+    """The ``SessionStore`` of one ingress replica."""
+
+    def __init__(
+        self, store: DeploymentHandle[Any], ingress: DeploymentHandle[Any], timeout_s: float
+    ) -> None:
+        """``ingress`` reaches all ingress replicas, this one among them."""
+        self._store = over_grpc(store)
+        self._ingress = over_grpc(ingress)
+        self._timeout_s = timeout_s
+
+    async def hold(self, session: str, title: Title) -> None:
+        await self._ask("hold", session, title)
+
+    async def park(self, session: str, title: Title, parked: Parked) -> None:
+        await self._ask("park", session, title, parked)
+
+    async def claim(
+        self, session: str, token: bytes, origin: str | None, new_token: bytes, *, orphaned: bool
+    ) -> Claim:
+        answer: Claim | ClaimRefused = await self._ask(
+            "claim", session, token, origin, new_token, orphaned=orphaned
+        )
+        if isinstance(answer, ClaimRefused):
+            raise answer
+        return answer
+
+    async def release(self, session: str) -> bool:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return any(await self._ingress.broadcast("release", session).results_async())
+        except (*_LOST, TimeoutError) as error:
+            log.info("not every ingress replica answered (%s)", type(error).__name__)
+            return False
+
+    async def forget(self, session: str, title: Title) -> None:
+        await self._ask("forget", session, title)
+
+    async def renew(self, held: Mapping[bytes, str]) -> Renewal:
+        renewal: Renewal = await self._ask("renew", held)
+        return renewal
+
+    async def _ask(self, question: Question, *details: Any, **options: Any) -> Any:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await self._store.ask.remote(question, *details, **options)
+        except (*_LOST, TimeoutError) as error:
+            raise StoreLost(
+                f"the session store does not answer ({type(error).__name__})"
+            ) from error

@@ -1,0 +1,42 @@
+"""The store's figures are what the store holds when they are read."""
+
+from __future__ import annotations
+
+import subprocess
+
+from deployments.exposition import page, rendered
+from deployments.store_metrics import StoreMetrics
+from ingress.resume import MemoryStore
+from tests.tools import tool
+
+
+class Held(MemoryStore):
+    """A store that says what a test wants it to hold."""
+
+    now = 0
+
+    @property
+    def held(self) -> int:
+        return self.now
+
+
+def test_what_is_held_is_read_when_asked_and_every_series_is_there_at_zero() -> None:
+    store = Held(ttl_s=60, max_parked=10, max_parked_bytes=1000)
+    registry = StoreMetrics(store, ("claim", "hold")).registry
+
+    def value(name: str, **labels: str) -> float | None:
+        return registry.get_sample_value(f"segstream_store_{name}", labels)
+
+    assert value("sessions", state="held") == value("sessions", state="parked") == 0
+    assert value("parked_bytes") == value("claims_refused_total") == 0
+    assert value("calls_total", question="claim") == value("calls_total", question="hold") == 0
+    store.now = 3
+    assert value("sessions", state="held") == 3
+
+
+def test_promtool_has_nothing_to_say() -> None:
+    store = MemoryStore(ttl_s=60, max_parked=10, max_parked_bytes=1000)
+    text = page([rendered(StoreMetrics(store, ["claim"]).registry, "session-store", "r")])
+    command = [tool("promtool", package="prometheus"), "check", "metrics"]
+    done = subprocess.run(command, input=text, capture_output=True, timeout=30)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
