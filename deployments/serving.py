@@ -7,11 +7,13 @@ Serve's own behaviour. Tests in tests/deployments check each against the pinned 
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 import uvicorn
@@ -25,6 +27,7 @@ log = logging.getLogger("segstream.serving")
 WS_MAX_BYTES = "SEGSTREAM_WS_MAX_BYTES"
 WS_PING_INTERVAL_S = "SEGSTREAM_WS_PING_INTERVAL_S"
 WS_PING_TIMEOUT_S = "SEGSTREAM_WS_PING_TIMEOUT_S"
+WS_SEND_TIMEOUT_S = "SEGSTREAM_WS_SEND_TIMEOUT_S"
 
 # Serve's own header by which a request asks not to be watched for a disconnect.
 _UNWATCHED = (b"x-request-disconnect-disabled", b"?1")
@@ -93,8 +96,8 @@ def configure_uvicorn() -> list[Middleware]:
     hook before the server starts. It offers no way to pass WebSocket options, so the
     constructor of ``uvicorn.Config`` is given other defaults for this process:
     permessage-deflate off (frames are compressed pictures), a message limit that lets the
-    app answer an oversized frame instead of losing the connection, and transport pings for
-    plain clients.
+    app answer an oversized frame instead of losing the connection, transport pings for plain
+    clients, and a protocol that lets go of peers that take nothing.
     """
     init = uvicorn.Config.__init__
     if not getattr(init, "segstream", False):
@@ -105,15 +108,35 @@ def configure_uvicorn() -> list[Middleware]:
 
         configured.segstream = True  # type: ignore[attr-defined]
         uvicorn.Config.__init__ = configured  # type: ignore[method-assign]
-    behind_haproxy = os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1"
-    return [Middleware(RawWebSocket if behind_haproxy else DropAfterLoss)]
+    return [Middleware(RawWebSocket if behind_haproxy(os.environ) else DropAfterLoss)]
+
+
+def behind_haproxy(environ: Mapping[str, str]) -> bool:
+    """Whether clients come through HAProxy to the replica's own uvicorn."""
+    return environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1"
 
 
 def websocket_options(environ: Mapping[str, str]) -> dict[str, Any]:
     """The keyword arguments of ``uvicorn.Config`` that concern WebSockets."""
     return {
+        "ws": websocket_protocol(behind_haproxy(environ)),
         "ws_max_size": int(environ.get(WS_MAX_BYTES, 24 * 1024 * 1024)),
         "ws_ping_interval": float(environ.get(WS_PING_INTERVAL_S, 10)),
         "ws_ping_timeout": float(environ.get(WS_PING_TIMEOUT_S, 10)),
         "ws_per_message_deflate": False,
     }
+
+
+def websocket_protocol(in_replica: bool) -> type[asyncio.Protocol] | str:
+    """Our WebSocket for uvicorn, or its own where this uvicorn lacks what ours needs."""
+    try:
+        websocket = import_module("deployments.websocket")
+        ours = websocket.PatientWebSocket if in_replica else websocket.ReportingWebSocket
+        theirs = websocket.PatientWebSocket.__base__
+        if missing := [name for name in websocket.NEEDED if not hasattr(theirs, name)]:
+            raise ImportError(", ".join(missing))
+    except ImportError as error:
+        log.warning("this uvicorn has no %s: stalled clients are noticed late", error)
+        return "auto"
+    protocol: type[asyncio.Protocol] = ours
+    return protocol
