@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from ingress import tasks
 from ingress.disconnects import DISCONNECTS, Disconnect
 from ingress.lifecycle import State
 from ingress.protocol import CLIENT_MESSAGES, SERVER_MESSAGES, DropCause, type_of
@@ -65,6 +66,8 @@ class Metrics:
         self.waiting_sessions = self._gauge(
             "dispatcher_waiting_sessions", "Sessions with a frame that waits for a call.", "mode"
         )
+
+        self._gauge("tasks", "Tasks of sessions and calls now.").set_function(tasks.under_way)
 
         self.connection_duration = self._histogram(
             "ws_connection_duration_seconds", "From accept to the end.", _DURATION
