@@ -26,7 +26,7 @@ from deployments.exposition import Families
 from deployments.gathering import Gathering
 from deployments.picture import OPENAPI, PictureRefused, answer, flown, read_body, read_query
 from deployments.pools import Pools, StatsPool
-from deployments.serving import adopt_serve_logging
+from deployments.serving import adopt_serve_logging, apart, each_outcome
 from deployments.session_store import StoreHandle
 from deployments.stopping import told_to_stop
 from ingress.admission import is_operator, origin_allowed
@@ -159,9 +159,16 @@ class Ingress:
             return _refusal(403, f"no operator token is configured; {why}")
         if not is_operator(request.headers.get("authorization"), expected):
             return _refusal(401, "send the operator's token: Authorization: Bearer TOKEN")
-        async with asyncio.timeout(_HEALTH_S):
-            replicas = await self._siblings.broadcast("sessions_here").results_async()
-        return JSONResponse([session for sessions in replicas for session in sessions])
+        asked = apart(self._siblings.broadcast, "sessions_here")
+        replicas = await each_outcome(asked, self._service.settings.metrics.gather_timeout_s)
+        answered = [sessions for sessions in replicas if isinstance(sessions, list)]
+        return JSONResponse(
+            {
+                "sessions": [session for sessions in answered for session in sessions],
+                "replicas": len(answered),
+                "replicas_missing": len(replicas) - len(answered),
+            }
+        )
 
     @api.post("/api/segment", openapi_extra=OPENAPI, response_class=Response)
     async def segment(self, request: Request) -> Response:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import os
 import shutil
 import signal
@@ -31,6 +32,10 @@ from typing import IO
 
 import psutil
 import yaml
+from pydantic import ValidationError
+
+from deployments import serving
+from deployments.args import IngressArgs
 
 log = logging.getLogger("segstream.launch")
 
@@ -63,7 +68,6 @@ FAST: Mapping[str, str] = {
     # Ctrl-C should not take half a minute.
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
     "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
-    "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "86400",
 }
 
 
@@ -119,14 +123,37 @@ def check_port(host: str, port: int) -> None:
             ) from None
 
 
-def environment(profile: str, scratch: Path) -> dict[str, str]:
+def environment(profile: str, scratch: Path, config: Path) -> dict[str, str]:
     """The environment of ``serve run`` under ``profile``; what the user has set, wins."""
-    ours = dict(BOTH)
+    ingress = _ingress_of(config)
+    ours = {**BOTH, **_websocket(ingress)}
     if profile == "fast":
         ours.update({**FAST, **_haproxy_files(scratch)})
+        # HAProxy's word for a client that neither sends nor takes anything. Pings pass well
+        # within it, and without it a stalled client holds its place after we have let go.
+        silence_s = ingress.keepalive.heartbeat_s + ingress.keepalive.timeout_s
+        ours["RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S"] = str(math.ceil(2 * silence_s))
         ours["RAY_SERVE_HAPROXY_STATS_PORT"] = str(free_port())
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     return {**ours, **os.environ, "PATH": path}
+
+
+def _ingress_of(config: Path) -> IngressArgs:
+    """What the configuration says of connections; what is wrong there, the deployment tells."""
+    for application in (yaml.safe_load(config.read_text()) or {}).get("applications") or ():
+        with suppress(ValidationError):
+            return IngressArgs.model_validate((application.get("args") or {}).get("ingress") or {})
+    return IngressArgs()
+
+
+def _websocket(ingress: IngressArgs) -> dict[str, str]:
+    """What uvicorn must know of the configuration; it reads no yaml, so it is told here."""
+    return {
+        serving.WS_MAX_BYTES: str(ingress.limits.max_message_bytes),
+        serving.WS_PING_INTERVAL_S: str(ingress.keepalive.heartbeat_s),
+        serving.WS_PING_TIMEOUT_S: str(ingress.keepalive.timeout_s),
+        serving.WS_SEND_TIMEOUT_S: str(ingress.limits.send_timeout_s),
+    }
 
 
 def _haproxy_files(scratch: Path) -> dict[str, str]:
@@ -153,7 +180,10 @@ def _run(config: Path, port: int | None, profile: str, scratch: Path) -> int:
     log.info("starting with the %s profile; the first start takes about half a minute", profile)
     # In this order: a signal that is caught here is back at its default in the child, one that
     # is ignored (as in a shell's background job) would be ignored there too.
-    with _ctrl_c() as asked_to_stop, Server(config, environment(profile, scratch)) as server:
+    with (
+        _ctrl_c() as asked_to_stop,
+        Server(config, environment(profile, scratch, config)) as server,
+    ):
         shown = "localhost" if host in ("0.0.0.0", "127.0.0.1") else host
         url = f"http://{shown}:{port}/"
         if server.wait_until_ready(f"{url}health", asked_to_stop):

@@ -22,6 +22,7 @@ from ray.serve.exceptions import (
 )
 from ray.serve.handle import DeploymentHandle
 
+from deployments.serving import apart
 from ingress.dispatcher import AnalysisFailed, ModeFailed
 from ingress.service import StatsFailed
 from models.frame import FrameOutcome, FrameRequest
@@ -46,7 +47,7 @@ class Pools:
         self._handles = {mode: over_grpc(handle) for mode, handle in handles.items()}
 
     async def analyze(self, mode: str, frames: Sequence[FrameRequest]) -> Sequence[FrameOutcome]:
-        response = self._handles[mode].segment.remote(mode, frames)
+        response = apart(self._handles[mode].segment.remote, mode, frames)
         try:
             outcomes: Sequence[FrameOutcome] = await response
         except asyncio.CancelledError:
@@ -80,7 +81,7 @@ class StatsPool:
         self._timeout_s = timeout_s
 
     async def scene(self, mode: str, masks: Sequence[tuple[float, bytes]]) -> Mapping[str, Any]:
-        response = self._handle.scene.remote(mode, masks)
+        response = apart(self._handle.scene.remote, mode, masks)
         try:
             async with asyncio.timeout(self._timeout_s):
                 statistics: Mapping[str, Any] = await response

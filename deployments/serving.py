@@ -11,9 +11,11 @@ import asyncio
 import functools
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from contextvars import Context
+from importlib import import_module
+from typing import Any, TypeVar
 
 import uvicorn
 from ray.serve.handle import DeploymentBroadcastResponse
@@ -24,11 +26,14 @@ from ingress.quiet import Quiet
 
 log = logging.getLogger("segstream.serving")
 
+Call = TypeVar("Call")
+
 # Read by the process that opens the port: Serve's proxy, or the ingress replica in HAProxy
 # mode. Neither sees serve.yaml's args, so what uvicorn must know comes through these.
 WS_MAX_BYTES = "SEGSTREAM_WS_MAX_BYTES"
 WS_PING_INTERVAL_S = "SEGSTREAM_WS_PING_INTERVAL_S"
 WS_PING_TIMEOUT_S = "SEGSTREAM_WS_PING_TIMEOUT_S"
+WS_SEND_TIMEOUT_S = "SEGSTREAM_WS_SEND_TIMEOUT_S"
 
 # Serve's own header by which a request asks not to be watched for a disconnect.
 _UNWATCHED = (b"x-request-disconnect-disabled", b"?1")
@@ -80,6 +85,15 @@ class Relay(logging.Handler):
         for handler in self._to.handlers:
             if record.levelno >= handler.level:
                 handler.handle(record)
+
+
+def apart(remote: Callable[..., Call], *details: Any, **options: Any) -> Call:
+    """Make a call of a handle that is no child of the request under way.
+
+    Serve cancels the children of a request whose client leaves; a batch also carries the frames
+    of others, and what a lost session leaves behind is written because its client has left.
+    """
+    return Context().run(remote, *details, **options)
 
 
 async def each_outcome(broadcast: DeploymentBroadcastResponse, timeout_s: float) -> list[Any]:
@@ -154,8 +168,8 @@ def configure_uvicorn() -> list[Middleware]:
     hook before the server starts. It offers no way to pass WebSocket options, so the
     constructor of ``uvicorn.Config`` is given other defaults for this process:
     permessage-deflate off (frames are compressed pictures), a message limit that lets the
-    app answer an oversized frame instead of losing the connection, and transport pings for
-    plain clients.
+    app answer an oversized frame instead of losing the connection, transport pings for plain
+    clients, and a protocol that lets go of peers that take nothing.
     """
     init = uvicorn.Config.__init__
     if not getattr(init, "segstream", False):
@@ -166,15 +180,35 @@ def configure_uvicorn() -> list[Middleware]:
 
         configured.segstream = True  # type: ignore[attr-defined]
         uvicorn.Config.__init__ = configured  # type: ignore[method-assign]
-    behind_haproxy = os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1"
-    return [Middleware(RawWebSocket if behind_haproxy else DropAfterLoss)]
+    return [Middleware(RawWebSocket if behind_haproxy(os.environ) else DropAfterLoss)]
+
+
+def behind_haproxy(environ: Mapping[str, str]) -> bool:
+    """Whether clients come through HAProxy to the replica's own uvicorn."""
+    return environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1"
 
 
 def websocket_options(environ: Mapping[str, str]) -> dict[str, Any]:
     """The keyword arguments of ``uvicorn.Config`` that concern WebSockets."""
     return {
+        "ws": websocket_protocol(behind_haproxy(environ)),
         "ws_max_size": int(environ.get(WS_MAX_BYTES, 24 * 1024 * 1024)),
         "ws_ping_interval": float(environ.get(WS_PING_INTERVAL_S, 10)),
         "ws_ping_timeout": float(environ.get(WS_PING_TIMEOUT_S, 10)),
         "ws_per_message_deflate": False,
     }
+
+
+def websocket_protocol(in_replica: bool) -> type[asyncio.Protocol] | str:
+    """Our WebSocket for uvicorn, or its own where this uvicorn lacks what ours needs."""
+    try:
+        websocket = import_module("deployments.websocket")
+        ours = websocket.PatientWebSocket if in_replica else websocket.ReportingWebSocket
+        theirs = websocket.PatientWebSocket.__base__
+        if missing := [name for name in websocket.NEEDED if not hasattr(theirs, name)]:
+            raise ImportError(", ".join(missing))
+    except ImportError as error:
+        log.warning("this uvicorn has no %s: stalled clients are noticed late", error)
+        return "auto"
+    protocol: type[asyncio.Protocol] = ours
+    return protocol

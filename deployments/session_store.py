@@ -16,15 +16,12 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
-import grpc
 from ray import serve
-from ray.exceptions import RayError
-from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from deployments.exposition import Exposition, Families
-from deployments.pools import over_grpc
-from deployments.serving import adopt_serve_logging
+from deployments.pools import FAILED, over_grpc
+from deployments.serving import adopt_serve_logging, apart, each_outcome
 from deployments.stopping import told_to_stop
 from deployments.store_metrics import StoreMetrics
 from ingress.resume import (
@@ -47,9 +44,6 @@ _HANDOVER_S = 30.0
 _LOOK_EVERY_S = 0.1
 _PATIENCE = 0.7  # of the time that an ingress replica waits for an answer
 _PORTION_BYTES = 16 * 1024 * 1024
-
-# RuntimeError is what Serve's gRPC path raises for a status it does not expect.
-_LOST = (RayError, RayServeException, grpc.RpcError, RuntimeError)
 
 Question = Literal["hold", "park", "claim", "forget", "renew"]
 
@@ -128,7 +122,7 @@ class SessionKeeper:
                     await self._own.adopt.remote(portion, last=False)
                 await self._own.adopt.remote((), last=True)
                 self._successor = self._own
-        except (*_LOST, TimeoutError) as error:
+        except (*FAILED, TimeoutError) as error:
             log.info("no other store took the sessions over (%s)", type(error).__name__)
         finally:
             self._answering.set()
@@ -162,12 +156,12 @@ class StoreHandle:
         return answer
 
     async def release(self, session: str) -> bool:
+        broadcast = apart(self._ingress.broadcast, "release", session)
         try:
-            async with asyncio.timeout(self._timeout_s):
-                return any(await self._ingress.broadcast("release", session).results_async())
-        except (*_LOST, TimeoutError) as error:
-            log.info("not every ingress replica answered (%s)", type(error).__name__)
-            return False
+            outcomes = await each_outcome(broadcast, self._timeout_s)
+        except (*FAILED, TimeoutError) as error:
+            raise StoreLost(f"no ingress replica answers ({type(error).__name__})") from error
+        return any(outcome is True for outcome in outcomes)
 
     async def forget(self, session: str, title: Title) -> None:
         await self._ask("forget", session, title)
@@ -179,8 +173,8 @@ class StoreHandle:
     async def _ask(self, question: Question, *details: Any, **options: Any) -> Any:
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._store.ask.remote(question, *details, **options)
-        except (*_LOST, TimeoutError) as error:
+                return await apart(self._store.ask.remote, question, *details, **options)
+        except (*FAILED, TimeoutError) as error:
             raise StoreLost(
                 f"the session store does not answer ({type(error).__name__})"
             ) from error

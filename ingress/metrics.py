@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from ingress import tasks
 from ingress.comeback import OUTCOMES
 from ingress.disconnects import DISCONNECTS, Disconnect
 from ingress.lifecycle import State
@@ -71,6 +72,8 @@ class Metrics:
         self.waiting_sessions = self._gauge(
             "dispatcher_waiting_sessions", "Sessions with a frame that waits for a call.", "mode"
         )
+
+        self._gauge("tasks", "Tasks of sessions and calls now.").set_function(tasks.under_way)
 
         self.connection_duration = self._histogram(
             "ws_connection_duration_seconds", "From accept to the end.", _DURATION

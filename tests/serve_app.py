@@ -19,6 +19,7 @@ from typing import Literal
 import psutil
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from deployments.launch import ROOT, Server, environment, free_port
 
@@ -41,12 +42,17 @@ class ServeApp:
 
     def ended(self, since: int = 0) -> list[str]:
         """The log lines of sessions that ended, from the replicas' own files."""
-        lines = [
-            line
-            for path in sorted(self.scratch.glob("ray/session_2*/logs/serve/replica_*ingress*.log"))
-            for line in path.read_text(errors="replace").splitlines()
-        ]
+        lines = self.said().splitlines()
         return [line for line in lines if re.search(r"session \S+ ended: ", line)][since:]
+
+    def said(self) -> str:
+        """What the ingress replicas logged, from their own files."""
+        files = sorted(self.scratch.glob("ray/session_2*/logs/serve/replica_*ingress*.log"))
+        return "\n".join(path.read_text(errors="replace") for path in files)
+
+    @property
+    def port(self) -> int:
+        return int(self.http.rstrip("/").rpartition(":")[2])
 
     @property
     def console(self) -> Path:
@@ -71,13 +77,16 @@ class ServeApp:
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of the samples called ``name`` that carry ``labels``."""
-        text = self.get("metrics").decode()
         return sum(
             sample.value
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
+            for sample in self.samples()
             if sample.name == name and labels.items() <= sample.labels.items()
         )
+
+    def samples(self) -> list[Sample]:
+        """Every sample of one scrape."""
+        families = text_string_to_metric_families(self.get("metrics").decode())
+        return [sample for family in families for sample in family.samples]
 
 
 @contextmanager
@@ -86,8 +95,12 @@ def serve_app(
     adjust: Callable[[dict[str, object]], None] | None = None,
     *,
     encoding: Literal["TEXT", "JSON"] = "TEXT",
+    import_path: str | None = None,
 ) -> Iterator[ServeApp]:
-    """Start the application of configs/serve.yaml, its args changed by ``adjust``."""
+    """Start the application of configs/serve.yaml, its args changed by ``adjust``.
+
+    ``import_path`` names another builder of it.
+    """
     # Ray's sockets are in here, and a socket's path has at most 107 bytes.
     with tempfile.TemporaryDirectory(prefix="seg") as folder:
         scratch = Path(folder)
@@ -96,9 +109,12 @@ def serve_app(
         content["logging_config"]["encoding"] = encoding
         if adjust:
             adjust(content["applications"][0]["args"])
+        if import_path:
+            content["applications"][0]["import_path"] = import_path
         config = scratch / "serve.yaml"
         config.write_text(yaml.safe_dump(content, sort_keys=False))
-        env = environment(profile, scratch) | {"RAY_TMPDIR": folder, "RAY_DEDUP_LOGS": "0"}
+        env = environment(profile, scratch, config)
+        env |= {"RAY_TMPDIR": folder, "RAY_DEDUP_LOGS": "0"}
         with (
             (scratch / "console.log").open("wb") as console,
             Server(config, env, console) as server,

@@ -9,12 +9,15 @@ import pytest
 import yaml
 
 from deployments.launch import (
+    ROOT,
     CannotStart,
     check_port,
     choose_profile,
     configured,
     environment,
 )
+
+CONFIG = ROOT / "configs" / "serve.yaml"
 
 
 @pytest.mark.parametrize(
@@ -58,12 +61,37 @@ def test_another_port_is_written_to_a_copy(tmp_path: Path) -> None:
 
 
 def test_the_fast_profile_is_haproxy_with_files_of_its_own(tmp_path: Path) -> None:
-    env = environment("fast", tmp_path)
+    env = environment("fast", tmp_path, CONFIG)
     assert env["RAY_SERVE_ENABLE_HA_PROXY"] == "1"
     assert env["RAY_SERVE_HAPROXY_CONFIG_FILE_LOC"].startswith(str(tmp_path))
-    assert "RAY_SERVE_ENABLE_HA_PROXY" not in environment("default", tmp_path)
+    assert "RAY_SERVE_ENABLE_HA_PROXY" not in environment("default", tmp_path, CONFIG)
 
 
 def test_what_the_user_has_set_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_SERVE_CONTROL_LOOP_INTERVAL_S", "7")
-    assert environment("default", tmp_path)["RAY_SERVE_CONTROL_LOOP_INTERVAL_S"] == "7"
+    assert environment("default", tmp_path, CONFIG)["RAY_SERVE_CONTROL_LOOP_INTERVAL_S"] == "7"
+
+
+def test_uvicorn_is_told_what_the_configuration_says(tmp_path: Path) -> None:
+    config = tmp_path / "serve.yaml"
+    config.write_text(
+        "applications: [{args: {ingress: {keepalive: {heartbeat_s: 3, timeout_s: 4},"
+        " limits: {max_message_bytes: 16777216, send_timeout_s: 5}}}}]"
+    )
+    env = environment("fast", tmp_path, config)
+    assert env["SEGSTREAM_WS_PING_INTERVAL_S"] == "3.0"
+    assert env["SEGSTREAM_WS_PING_TIMEOUT_S"] == "4.0"
+    assert env["SEGSTREAM_WS_MAX_BYTES"] == "16777216"
+    assert env["SEGSTREAM_WS_SEND_TIMEOUT_S"] == "5.0"
+    assert env["RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S"] == "14", "twice the silence that is allowed"
+
+
+@pytest.mark.parametrize(
+    "content", ["applications: []", "{}", "applications: [{args: {ingress: {replica: 1}}}]"]
+)
+def test_what_is_wrong_with_the_configuration_is_for_the_deployment_to_say(
+    tmp_path: Path, content: str
+) -> None:
+    config = tmp_path / "serve.yaml"
+    config.write_text(content)
+    assert environment("default", tmp_path, config)["SEGSTREAM_WS_PING_INTERVAL_S"] == "10.0"

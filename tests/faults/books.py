@@ -1,0 +1,85 @@
+"""What the server writes down about connections, and whether it adds up.
+
+A ``Books`` is opened before something is done to one client, and closed by
+``one``: exactly one disconnect must have been counted and logged meanwhile,
+nothing left behind, and no traceback written.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from ingress.disconnects import DISCONNECTS
+from tests.serve_app import ServeApp
+
+PATIENCE_S = 20.0
+
+
+def wait_until(met: Callable[[], bool], what: str, patience_s: float = PATIENCE_S) -> None:
+    """Look until ``met``; the condition is in another process, so there is nothing to await."""
+    deadline = time.monotonic() + patience_s
+    while not met():
+        assert time.monotonic() < deadline, f"not within {patience_s:g} s: {what}"
+        time.sleep(0.05)
+
+
+class Books:
+    """The state of the accounts when nothing was under way."""
+
+    def __init__(self, app: ServeApp) -> None:
+        self._app = app
+        wait_until(self._settled, "no connection and no task of a session is left")
+        self._ends = self._ended()
+        self._lines = set(app.ended())
+        self._stumbles = self._count_stumbles()
+
+    def one(self, reason: str, *codes: int, bugs: int = 0) -> str:
+        """Exactly one connection ended, for ``reason``; returns its log line.
+
+        It has one of ``codes``, and the end cost no traceback where there are no ``bugs``.
+        """
+        row = DISCONNECTS[reason]
+        wait_until(lambda: bool(self.lines()), "a log line")
+        wait_until(self._settled, "the connection and its tasks have ended")
+        ends = self._ended()
+        ends.subtract(self._ends)
+        assert +ends == {(reason, str(row.initiator)): 1}
+        (line,) = self.lines()
+        assert f"ended: {reason} by {row.initiator}," in line
+        assert any(f"code {code}," in line for code in codes), line
+        assert line.split()[0] == logging.getLevelName(row.level)
+        if not bugs:
+            self.no_stumble()
+        return line
+
+    def lines(self) -> list[str]:
+        """The log lines of sessions that have ended since."""
+        return [line for line in self._app.ended() if line not in self._lines]
+
+    def no_stumble(self) -> None:
+        """Nothing was logged that speaks of a bug."""
+        assert self._count_stumbles() == self._stumbles, self._app.log()[-6000:]
+
+    def _settled(self) -> bool:
+        """Whether every accepted connection is accounted for, and nothing of one is left."""
+        sums: Counter[str] = Counter()
+        for sample in self._app.samples():
+            sums[sample.name] += int(sample.value)
+        balanced = sums["segstream_ws_connections_total"] == sums["segstream_ws_disconnects_total"]
+        left = sums["segstream_ws_connections_now"], sums["segstream_tasks"]
+        return balanced and left == (0, 0)
+
+    def _ended(self) -> Counter[tuple[str, str]]:
+        """Disconnects by reason and initiator."""
+        ends: Counter[tuple[str, str]] = Counter()
+        for sample in self._app.samples():
+            if sample.name == "segstream_ws_disconnects_total":
+                ends[sample.labels["reason"], sample.labels["initiator"]] += int(sample.value)
+        return ends
+
+    def _count_stumbles(self) -> int:
+        return len(re.findall("Traceback|RuntimeError", self._app.log()))

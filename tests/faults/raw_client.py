@@ -1,0 +1,209 @@
+"""A WebSocket client over a bare socket: it can break every rule of RFC 6455.
+
+It answers nothing by itself, neither pings nor closes, and sees exactly what
+comes over the wire. Calls block, each within ``PATIENCE_S``.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+import struct
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from ingress.protocol import SUBPROTOCOL, Frame, encode_frame, parse_result
+
+PATIENCE_S = 30.0
+TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER for no time: close() sends RST, not FIN
+_MASK = b"\x11\x22\x33\x44"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """How the connection ended for the client; 1006 where no close frame came."""
+
+    code: int
+    reason: str = ""
+
+
+class ConnectionEnded(Exception):
+    """FIN or RST came."""
+
+
+class RawClient:
+    """One WebSocket connection; ``v1`` is greeted, plain has had its ``connected``."""
+
+    def __init__(
+        self,
+        port: int,
+        dialect: str = "plain",
+        *,
+        receive_buffer: int | None = None,
+        greet: bool = True,
+    ) -> None:
+        self.v1 = dialect == "v1"
+        self.seq = 0
+        self._buffer = b""
+        self._socket = socket.socket()
+        self._socket.settimeout(PATIENCE_S)
+        if receive_buffer:  # before connect, or the window is settled without it
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self._socket.connect(("127.0.0.1", port))
+        self._shake_hands(port)
+        if self.v1 and greet:
+            self.say({"type": "hello", "client": "fault test"})
+        if greet:
+            self.next_message()  # connected, or welcome
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self._socket.close()
+
+    def _shake_hands(self, port: int) -> None:
+        lines = [
+            "GET /ws HTTP/1.1",
+            f"Host: 127.0.0.1:{port}",
+            "Upgrade: websocket",
+            "Connection: Upgrade",
+            f"Sec-WebSocket-Key: {base64.b64encode(bytes(16)).decode()}",
+            "Sec-WebSocket-Version: 13",
+            *([f"Sec-WebSocket-Protocol: {SUBPROTOCOL}"] if self.v1 else []),
+        ]
+        self._socket.sendall("\r\n".join([*lines, "", ""]).encode())
+        while b"\r\n\r\n" not in self._buffer:
+            self._read_more()
+        head, self._buffer = self._buffer.split(b"\r\n\r\n", 1)
+        assert head.startswith(b"HTTP/1.1 101"), head
+
+    # ------------------------------------------------------------------ out
+
+    def put(self, wire: bytes) -> None:
+        """Send bytes as they are."""
+        self._socket.sendall(wire)
+
+    def send(self, opcode: int, payload: bytes = b"", *, masked: bool = True) -> None:
+        """Send one final frame."""
+        self.put(wire(opcode, payload, masked=masked))
+
+    def say(self, message: dict[str, object]) -> None:
+        self.send(TEXT, json.dumps(message).encode())
+
+    def frame(self, image: bytes) -> None:
+        """Send one picture in the client's dialect; nothing is acknowledged."""
+        self.seq += 1
+        if self.v1:
+            self.send(BINARY, encode_frame(Frame(self.seq, 0, 0, image)))
+        else:
+            data = base64.b64encode(image).decode()
+            self.say({"type": "frame", "data": data, "timestamp": self.seq})
+
+    def pong(self) -> None:
+        """Show life as the dialect does it."""
+        if self.v1:
+            self.say({"type": "pong", "t": 0})
+        else:
+            self.send(PONG)
+
+    def close(self, code: int | None = None, reason: str = "") -> None:
+        """Send a close frame, an empty one where no code is given."""
+        self.send(CLOSE, b"" if code is None else struct.pack(">H", code) + reason.encode())
+
+    def fin(self) -> None:
+        """End the TCP connection without a close frame."""
+        self._socket.close()
+
+    def rst(self) -> None:
+        """Reset the TCP connection."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self._socket.close()
+
+    # ------------------------------------------------------------------ in
+
+    def read(self, patience_s: float = PATIENCE_S) -> tuple[int, bytes]:
+        """The next frame, opcode and payload; raises ConnectionEnded or TimeoutError."""
+        self._socket.settimeout(patience_s)
+        first, second = self._take(2)
+        size = second & 0x7F
+        if size > 125:
+            size = int.from_bytes(self._take(2 if size == 126 else 8))
+        return first & 0x0F, self._take(size)
+
+    def next_message(self) -> dict[str, object]:
+        """The next message: text as it is, of a v1 result the metadata; control frames pass by."""
+        while True:
+            opcode, payload = self.read()
+            if opcode == TEXT:
+                message: dict[str, object] = json.loads(payload)
+                return message
+            if opcode == BINARY:
+                found = parse_result(payload)
+                return {"type": "result", "seq": found.seq, "frame_seq": found.frame_seq}
+            assert opcode in (PING, PONG), opcode
+
+    def live(self) -> tuple[list[dict[str, object]], Seen]:
+        """Answer pings of either kind until the end; the messages that came, and how it ended."""
+        messages: list[dict[str, object]] = []
+        while True:
+            opcode, payload = self.read()
+            if opcode == PING:
+                self.send(PONG, payload)
+            elif opcode == CLOSE:
+                return messages, Seen(int.from_bytes(payload[:2]), payload[2:].decode())
+            elif opcode == TEXT:
+                messages.append(json.loads(payload))
+                self.pong()
+
+    def end(self) -> Seen:
+        """Read until the end, and say what it looked like."""
+        try:
+            while True:
+                opcode, payload = self.read()
+                if opcode == CLOSE:
+                    if len(payload) < 2:
+                        return Seen(1005)
+                    return Seen(int.from_bytes(payload[:2]), payload[2:].decode())
+        except ConnectionEnded:
+            return Seen(1006)
+
+    def _take(self, size: int) -> bytes:
+        while len(self._buffer) < size:
+            self._read_more()
+        taken, self._buffer = self._buffer[:size], self._buffer[size:]
+        return taken
+
+    def _read_more(self) -> None:
+        try:
+            more = self._socket.recv(1 << 16)
+        except ConnectionError:
+            raise ConnectionEnded from None
+        if not more:
+            raise ConnectionEnded
+        self._buffer += more
+
+
+def wire(opcode: int, payload: bytes, *, masked: bool = True, declared: int | None = None) -> bytes:
+    """A final frame (RFC 6455 section 5.2); ``declared`` is the length that its head claims."""
+    length = len(payload) if declared is None else declared
+    bit = 0x80 if masked else 0
+    if length < 126:
+        head = bytes([0x80 | opcode, bit | length])
+    elif length < 1 << 16:
+        head = bytes([0x80 | opcode, bit | 126]) + struct.pack(">H", length)
+    else:
+        head = bytes([0x80 | opcode, bit | 127]) + struct.pack(">Q", length)
+    if not masked:
+        return head + payload
+    key = _MASK * (len(payload) // 4 + 1)
+    mixed = int.from_bytes(payload) ^ int.from_bytes(key[: len(payload)])
+    return head + _MASK + mixed.to_bytes(len(payload))

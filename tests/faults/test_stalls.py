@@ -1,0 +1,104 @@
+"""Peers that stop: the process, its reading, or both. Nothing of them may stay."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+import pytest
+
+from deployments.launch import ROOT
+from tests.faults.books import Books, wait_until
+from tests.faults.conftest import HEARTBEAT_S, SEND_TIMEOUT_S, TIMEOUT_S
+from tests.faults.crowd import Crowd, Memory, ceiling_bytes
+from tests.serve_app import ServeApp
+
+pytestmark = pytest.mark.integration
+
+SILENT = ("keepalive_timeout", "slow_consumer")
+NOTICED_S = max(HEARTBEAT_S + TIMEOUT_S, SEND_TIMEOUT_S) + HEARTBEAT_S + 1.5  # a busy machine
+CROWD = 20
+CROWD_S = 15.0
+
+
+@contextmanager
+def victim(app: ServeApp, dialect: str, life: str) -> Iterator[psutil.Process]:
+    """A client in a process of its own, connected."""
+    command = [sys.executable, "-m", "tests.faults.victim", str(app.port), dialect, life]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout
+        assert child.stdout.readline() == "ready\n"
+        try:
+            yield psutil.Process(child.pid)
+        finally:
+            child.kill()
+
+
+def descriptors(app: ServeApp) -> dict[int, int]:
+    """Open sockets of every process of the server, by pid."""
+    counts = {}
+    for process in app.server.family:
+        if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            counts[process.pid] = len(process.net_connections("tcp"))
+    return counts
+
+
+@pytest.mark.parametrize("life", ["idle", "streams"])
+@pytest.mark.parametrize("dialect", ["plain", "v1"])
+def test_a_client_that_is_stopped_is_noticed_and_let_go(
+    app: ServeApp, books: Books, dialect: str, life: str
+) -> None:
+    with victim(app, dialect, life) as process:
+        if life == "streams":
+            moved = app.metric("segstream_frames_total", outcome="result") + 5
+            wait_until(
+                lambda: app.metric("segstream_frames_total", outcome="result") > moved, "results"
+            )
+        process.send_signal(signal.SIGSTOP)
+        stopped = time.monotonic()
+        wait_until(lambda: bool(books.lines()), "the session ends", NOTICED_S)
+        assert time.monotonic() - stopped < NOTICED_S
+        (line,) = books.lines()
+        books.one(next(reason for reason in SILENT if reason in line), 4201, 4101, 1006)
+        # The client is stopped still, its buffer full: the server's sockets must be gone.
+        port = app.port
+        wait_until(
+            lambda: (
+                not [
+                    c
+                    for p in app.server.family
+                    if p.is_running()
+                    for c in p.net_connections("tcp")
+                    if c.raddr and c.laddr.port == port and c.raddr.port in ports(process)
+                ]
+            ),
+            "the server has closed its socket",
+        )
+
+
+def ports(process: psutil.Process) -> set[int]:
+    """Local ports of a client."""
+    return {c.laddr.port for c in process.net_connections("tcp")}
+
+
+@pytest.mark.timeout(180)
+def test_20_readers_that_never_read_stay_below_the_ceiling(app: ServeApp, picture: bytes) -> None:
+    Books(app)  # all before is settled
+    sockets = descriptors(app)
+    memory = Memory(app)
+    with Crowd(app, CROWD, picture) as crowd:
+        grown = crowd.stream(CROWD_S, memory)
+    assert grown < CROWD * ceiling_bytes(app)
+    books = Books(app)
+    wait_until(
+        lambda: all(
+            count <= sockets.get(pid, count) + 2 for pid, count in descriptors(app).items()
+        ),
+        "the sockets of the crowd are gone",
+    )
+    books.no_stumble()

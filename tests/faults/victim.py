@@ -1,0 +1,36 @@
+"""A client to be stopped with SIGSTOP: ``python -m tests.faults.victim PORT DIALECT idle|streams``.
+
+It says "ready" when it is connected, and then what it saw of the end.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from tests.faults.raw_client import PING, PONG, TEXT, ConnectionEnded, RawClient
+from tests.integration.pictures import astronaut, jpeg
+
+RECEIVE_BUFFER = 4096
+
+
+def main() -> None:
+    port, dialect, life = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+    picture = jpeg(astronaut())
+    with RawClient(port, dialect, receive_buffer=RECEIVE_BUFFER) as client:
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
+        try:
+            while True:
+                if life == "streams":
+                    client.frame(picture)
+                opcode, payload = client.read()
+                if opcode == PING:
+                    client.send(PONG, payload)
+                elif opcode == TEXT and b'"ping"' in payload:
+                    client.pong()
+        except ConnectionEnded:
+            sys.stdout.write("ended\n")
+
+
+if __name__ == "__main__":
+    main()
