@@ -64,9 +64,6 @@ FAST: Mapping[str, str] = {
     # A reload of HAProxy kills older sockets after this; a stream may live for a day.
     "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "86400",
     "RAY_SERVE_PORT_QUARANTINE_S": "10",
-    # Serve keeps a leaving replica 30 s for load balancers outside; here there are none, and
-    # Ctrl-C should not take half a minute.
-    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
     "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
 }
 
@@ -133,6 +130,11 @@ def environment(profile: str, scratch: Path, config: Path) -> dict[str, str]:
         # within it, and without it a stalled client holds its place after we have let go.
         silence_s = ingress.keepalive.heartbeat_s + ingress.keepalive.timeout_s
         ours["RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S"] = str(math.ceil(2 * silence_s))
+        # A replica that is to stop closes its listener, and every WebSocket with it, after this:
+        # 30 s with Serve's own value, for load balancers outside. Ours are closed in a third of
+        # the grace, and Ctrl-C should not take half a minute.
+        listening_s = math.ceil(ingress.drain.grace_s / 3) + 1
+        ours["RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S"] = str(listening_s)
         ours["RAY_SERVE_HAPROXY_STATS_PORT"] = str(free_port())
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     return {**ours, **os.environ, "PATH": path}

@@ -89,7 +89,7 @@ class Resume(Settings):
     result_age_s: float = Field(2.0, ge=0, description="An older result is not sent again.")
     max_parked: int = Field(1024, ge=1, description="Sessions kept; the oldest leave first.")
     max_parked_bytes: int = Field(256 * _MIB, ge=_MIB, description="Their size together.")
-    store_timeout_s: float = Field(1.0, gt=0, description="For one answer of the session store.")
+    store_timeout_s: float = Field(3.0, gt=0, description="For one answer of the session store.")
 
 
 class Drain(Settings):

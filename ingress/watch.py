@@ -34,6 +34,7 @@ class Watch:
         self._clock = asyncio.get_running_loop().time
         self._ending: asyncio.Future[Disconnect] = asyncio.get_running_loop().create_future()
         self.born_at = self.heard_at = self._active_at = self._pinged_at = self._clock()
+        self._hello_said = False
         self._ping_out: int | None = None
         self._no_credit_since: float | None = None
 
@@ -54,6 +55,10 @@ class Watch:
     def active(self) -> None:
         """It was a frame or a command."""
         self._active_at = self._clock()
+
+    def hello(self) -> None:
+        """The client said hello; what it waits for now is ours."""
+        self._hello_said = True
 
     @property
     def silent_s(self) -> float:
@@ -120,7 +125,7 @@ class Watch:
             silence_s = self._keepalive.heartbeat_s + self._keepalive.timeout_s
             silent = Disconnect("keepalive_timeout", f"nothing was heard for {silence_s:g} s")
             deadlines.append((self.heard_at + silence_s, silent))
-        if state is State.ACCEPTED:
+        if state is State.ACCEPTED and not self._hello_said:
             hello_s = limits.hello_timeout_s
             mute = Disconnect("hello_timeout", f"no hello within {hello_s:g} s")
             deadlines.append((self.born_at + hello_s, mute))
