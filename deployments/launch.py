@@ -238,7 +238,7 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self._note_family()
         if self.running:
-            self._process.send_signal(signal.SIGINT)
+            self.ask_to_stop()
             try:
                 self._process.wait(_GOODBYE_S)
             except subprocess.TimeoutExpired:
@@ -247,6 +247,10 @@ class Server:
         for process in psutil.wait_procs(self._family, timeout=5)[1]:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
+
+    def ask_to_stop(self) -> None:
+        """What Ctrl-C does: Serve stops its replicas, each within its grace."""
+        self._process.send_signal(signal.SIGINT)
 
     @property
     def running(self) -> bool:

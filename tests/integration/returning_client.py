@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
 
 from ingress.protocol import (
     SUBPROTOCOL,
+    Bye,
     Dropped,
     Error,
     Frame,
@@ -55,7 +55,7 @@ class ReturningClient:
         self._confirmed = {"mode": MODES[0], "quality": 80}
         self._left_at = 0.0
         self.resumes = self.replies = self.results = self.replayed = 0
-        self.bye: ServerMessage | None = None
+        self.bye: Bye | None = None
 
     async def live(self, cuts: int) -> None:
         """Lose ``cuts`` connections, then come back once more and settle everything."""
@@ -125,7 +125,7 @@ class ReturningClient:
 
     def _check_settings(self, welcome: Welcome) -> None:
         """The settings are those last confirmed, or those of a request under way."""
-        asked = [request for request in self._owed.values()]
+        asked = list(self._owed.values())
         modes = {self._confirmed["mode"], *(r.get("model_mode") for r in asked)}
         qualities = {self._confirmed["quality"]}
         qualities |= {r["settings"]["quality"] for r in asked if "settings" in r}
@@ -153,6 +153,13 @@ class ReturningClient:
                     await self.receive(socket)
             except TimeoutError:
                 continue
+
+    async def stream(self, socket: ClientConnection) -> None:
+        """Send frames and read until the connection ends, which raises ConnectionClosed."""
+        while True:
+            while len(self._unanswered) < FRAMES_IN_FLIGHT:
+                await self.send_frame(socket)
+            await self.receive(socket)
 
     async def send_frame(self, socket: ClientConnection) -> None:
         self._frame_seq += 1
@@ -192,8 +199,10 @@ class ReturningClient:
                     self._unanswered.pop(seq, None)
             case ModeChanged() | VizUpdated() | Stats() | Error():
                 self._on_reply(parsed)
-            case _:
+            case Bye():
                 self.bye = parsed
+            case _:
+                raise AssertionError(f"not expected here: {parsed}")
 
     def _on_result(self, result: Result) -> None:
         assert result.seq > self._last_seq, "a result that was received before"
@@ -226,6 +235,3 @@ async def lose_and_return(
         for client in crowd:
             tasks.create_task(client.live(cuts))
     return crowd
-
-
-__all__ = ["ConnectionClosed", "ReturningClient", "lose_and_return"]

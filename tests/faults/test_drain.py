@@ -1,0 +1,182 @@
+"""Replicas that stop, are replaced or die under their clients, on both of Serve's proxies.
+
+One application per profile, and what is done to it is worse each time: the last test is
+its end. So these run in order, and not with the other rows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, WebSocketException
+
+from ingress.protocol import SUBPROTOCOL, Bye
+from tests.faults.books import wait_until
+from tests.faults.conftest import PROFILES
+from tests.integration.returning_client import ReturningClient
+from tests.serve_app import ServeApp, serve_app
+
+pytestmark = pytest.mark.integration
+
+CLIENTS = 50
+GRACE_S = 9
+RETRY_MS = (300, 4000)
+PATIENCE_S = 90.0
+
+
+def adjusted(args: Any) -> None:
+    args["pools"][0]["modes"] = ["person", "person-wide"]
+    args["ingress"] = {"drain": {"grace_s": GRACE_S, "retry_ms": list(RETRY_MS)}}
+
+
+@pytest.fixture(scope="module", params=PROFILES)
+def doomed(request: pytest.FixtureRequest) -> Iterator[ServeApp]:
+    with serve_app(request.param, adjusted) as app:
+        yield app
+
+
+def redeploy(app: ServeApp) -> None:
+    """Deploy the same application with another argument, as an operator would."""
+    content = yaml.safe_load((app.scratch / "serve.yaml").read_text())
+    content["applications"][0]["args"]["ingress"]["retry_ms"] = [400, 20_000]
+    changed = app.scratch / "changed.yaml"
+    changed.write_text(yaml.safe_dump(content))
+    dashboard = re.search(r"127\.0\.0\.1:\d+", app.console.read_text())
+    assert dashboard, "the console names the dashboard"
+    serve = str(Path(sys.executable).parent / "serve")
+    command = [serve, "deploy", "-a", f"http://{dashboard.group()}", str(changed)]
+    env = {**os.environ, "RAY_AUTH_MODE": "disabled"}
+    subprocess.run(command, check=True, env=env, timeout=60, capture_output=True)
+
+
+class Bystander:
+    """A client that streams until the server lets it go, and comes back when it was told to."""
+
+    def __init__(self, app: ServeApp, picture: bytes, seed: int) -> None:
+        self._rng = random.Random(seed)
+        self.client = ReturningClient(app.ws, self._rng, picture)
+        self.streams = asyncio.Event()
+        self.code: int | None = None
+
+    async def let_go(self) -> Bye:
+        """Stream until a goodbye and a close come; returns the goodbye."""
+        socket = await self.client.come_back()
+        for _ in range(3):
+            await self.client.request(socket)
+        with suppress(ConnectionClosed):
+            await self.client.receive(socket)
+            self.streams.set()
+            await self.client.stream(socket)
+        self.code = socket.close_code
+        assert self.client.bye is not None
+        return self.client.bye
+
+    async def return_in_window(self, bye: Bye) -> None:
+        """Come back in the window that was given: the session must be there."""
+        await asyncio.sleep(self._rng.uniform(*bye.retry_ms) / 1000)
+        socket = await self.client.come_back()
+        for _ in range(3):
+            await self.client.send_frame(socket)
+            await self.client.receive(socket)
+        await socket.close()
+
+    async def live_through(self) -> None:
+        bye = await self.let_go()
+        assert (bye.reason, bye.resume, bye.retry_ms) == ("server_shutdown", True, RETRY_MS)
+        assert self.code == 1012
+        await self.return_in_window(bye)
+
+
+def ends(app: ServeApp, reason: str) -> list[str]:
+    return [line for line in app.ended() if f"ended: {reason} by" in line]
+
+
+@pytest.mark.timeout(240)
+async def test_a_redeploy_says_goodbye_and_every_client_is_back_in_the_window(
+    doomed: ServeApp, picture: bytes
+) -> None:
+    crowd = [Bystander(doomed, picture, seed) for seed in range(CLIENTS)]
+    async with asyncio.TaskGroup() as tasks, asyncio.timeout(PATIENCE_S + 60):
+        for bystander in crowd:
+            tasks.create_task(bystander.live_through())
+        await asyncio.gather(*(bystander.streams.wait() for bystander in crowd))
+        await asyncio.to_thread(redeploy, doomed)
+    assert all(bystander.client.resumes == 1 for bystander in crowd)
+    wait_until(lambda: len(ends(doomed, "client_close")) == CLIENTS, "all have left")
+    assert len(ends(doomed, "server_shutdown")) == CLIENTS
+    assert len(doomed.ended()) == 2 * CLIENTS, "one line each"
+    assert "Traceback" not in doomed.log()
+
+
+@pytest.mark.timeout(180)
+async def test_mode_and_view_survive_a_killed_ingress_replica(doomed: ServeApp) -> None:
+    lines = len(doomed.ended())
+    async with connect(doomed.ws, subprotocols=[SUBPROTOCOL]) as socket:  # type: ignore[list-item]
+        await socket.send('{"type":"hello"}')
+        welcome = json.loads(await socket.recv())
+        settings = {"output": "alpha", "quality": 37}
+        await socket.send(json.dumps({"type": "update_viz", "settings": settings}))
+        await socket.send('{"type":"change_mode","model_mode":"person-wide"}')
+        await socket.send('{"type":"get_stats"}')  # its answer comes after the writes, too
+        while json.loads(await socket.recv())["type"] != "stats":
+            pass
+        doomed.replica("ingress").send_signal(signal.SIGKILL)
+        await socket.wait_closed()
+        assert socket.close_code == 1006
+    hello = {
+        "type": "hello",
+        "resume": {
+            "session": welcome["session"],
+            "token": welcome["resume_token"],
+            "last_seq": 0,
+            "last_control": 3,
+        },
+    }
+    back = await greeted_again(doomed, json.dumps(hello))
+    assert back["resumed"] is False
+    assert back["why"] == "the server that held the session is gone; mode and view were kept"
+    assert back["mode"] == "person-wide"
+    assert settings.items() <= back["viz"].items()
+    assert "Traceback" not in doomed.said()
+    wait_until(lambda: len(doomed.ended()) == lines + 1, "the one that came back has left")
+
+
+async def greeted_again(app: ServeApp, hello: str) -> dict[str, Any]:
+    """The welcome of the first replica that answers."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            with suppress(OSError, WebSocketException, TimeoutError):
+                async with connect(app.ws, subprotocols=[SUBPROTOCOL]) as socket:  # type: ignore[list-item]
+                    await socket.send(hello)
+                    answer: dict[str, Any] = json.loads(await socket.recv())
+                    return answer
+            await asyncio.sleep(0.2)  # as a client that is not let in does
+
+
+@pytest.mark.timeout(120)
+async def test_a_shutdown_says_goodbye_too(doomed: ServeApp, picture: bytes) -> None:
+    said = len(ends(doomed, "server_shutdown"))
+    crowd = [Bystander(doomed, picture, seed) for seed in range(8)]
+    async with asyncio.TaskGroup() as tasks, asyncio.timeout(PATIENCE_S):
+        goodbyes = [tasks.create_task(bystander.let_go()) for bystander in crowd]
+        await asyncio.gather(*(bystander.streams.wait() for bystander in crowd))
+        doomed.server.ask_to_stop()
+    assert {task.result().reason for task in goodbyes} == {"server_shutdown"}
+    assert {bystander.code for bystander in crowd} == {1012}
+    wait_until(lambda: not doomed.server.running, "the server has stopped", 60)
+    assert len(ends(doomed, "server_shutdown")) == said + len(crowd)
+    assert "Traceback" not in doomed.said()
