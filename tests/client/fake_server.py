@@ -184,8 +184,8 @@ class KeptSession:
         self.requests: list[ClientMessage] = []
         self.connections = 0
 
-    async def serve(self, peer: Peer) -> bool:
-        """One connection, to its end; False where the client has left."""
+    async def serve(self, peer: Peer) -> None:
+        """One connection, to its end."""
         self.connections += 1
         try:
             await self._greet(peer)
@@ -194,9 +194,8 @@ class KeptSession:
                 await self._handle(peer, await peer.next())
         except Cut:
             peer.cut()
-        except ConnectionClosed as closed:
-            return closed.rcvd is None
-        return True
+        except ConnectionClosed:
+            return
 
     def _meet_fate(self) -> None:
         if self._fate():
@@ -216,9 +215,7 @@ class KeptSession:
         self._meet_fate()
         last = self.requests[-1].id if self.requests else None
         assert last is None or isinstance(last, int)
-        await peer.say(
-            welcome(resume_token=token, resumed=self.connections > 1, last_request=last)
-        )
+        await peer.say(welcome(resume_token=token, resumed=self.connections > 1, last_request=last))
         for message in missing:
             self._meet_fate()
             await peer.say(message)

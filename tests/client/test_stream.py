@@ -388,9 +388,7 @@ async def test_a_gap_among_control_messages_ends_the_connection(
 async def test_a_control_message_that_was_seen_is_ignored(server: FakeServer) -> None:
     async with session(server) as (stream, peer):
         for number, words in ((1, "one"), (1, "one again"), (2, "two"), (1, "one"), (3, "three")):
-            await peer.say(
-                Error(control_seq=number, code=ErrorCode.OVERLOADED, message=words)
-            )
+            await peer.say(Error(control_seq=number, code=ErrorCode.OVERLOADED, message=words))
         seen = [await anext(stream) for _ in range(3)]
     assert [each.message for each in seen if isinstance(each, Failed)] == ["one", "two", "three"]
 
