@@ -98,6 +98,6 @@ class Figures:
         for name, counts in (("dropped", self.dropped), ("failed", self.failed)):
             causes = ", ".join(f"{count} {cause}" for cause, count in counts.most_common())
             lines.append(f"{name:<9} {causes or 'none'}")
-        returns = f"{self.reconnects} reconnects, {self.resumes} resumed"
+        returns = f"{self.reconnects} reconnected, {self.resumes} resumed"
         lines.append(f"returns   {returns if self.reconnects else 'none'}")
         return "\n".join(lines)

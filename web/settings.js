@@ -143,14 +143,15 @@ export class Settings extends EventTarget {
 
   async #flush() {
     const settings = this.#unconfirmed();
-    if (this.#restoring) delete settings.class_filter;
+    const isWhole = this.#restoring === 0;
+    if (!isWhole) delete settings.class_filter;
     if (this.#sending || this.#stream.state.phase !== "live" || !Object.keys(settings).length) return;
     this.#sending = true;
     const wanted = this.view;
     try {
       this.#inForce = (await this.#stream.updateViz(settings)).settings;
       // The server may spell a value differently; its spelling wins unless the wish has moved on.
-      if (this.view === wanted && !this.#restoring) this.view = { ...this.#inForce };
+      if (isWhole && this.view === wanted) this.view = { ...this.#inForce };
     } catch (problem) {
       if (problem.code !== "CONNECTION_LOST") this.#refuse(problem);
     } finally {

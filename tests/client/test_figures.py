@@ -65,7 +65,7 @@ def test_returns_are_counted_with_those_that_resumed() -> None:
     figures = Figures(started=5.0)
     for resumed in (True, False, True):
         figures.on_back(resumed=resumed)
-    assert "returns   3 reconnects, 2 resumed" in figures.summary(6.0)
+    assert "returns   3 reconnected, 2 resumed" in figures.summary(6.0)
 
 
 def test_a_run_without_frames_has_a_summary_too() -> None:

@@ -348,7 +348,6 @@ def test_choice_made_while_away_is_made_on_return(visit: Open, fake_server: Fake
     page.wait_for_data("state", "reconnecting")
     choose(page, "look", "cutout")
     choose(page, "mode", "salient")
-    page.page.get_by_role("button", name="Connect now").click()
     page.wait_for_data("mode", "salient")
     fake_server.wait_for(lambda server: bool(server.settings()))
     assert fake_server.settings()[0]["visualization_mode"] == "cutout"
@@ -453,7 +452,7 @@ def test_page_and_python_client_wait_alike(visit: Open, fake_server: FakeServer)
 
     def both_ends(code: int, count: int) -> list[float | None]:
         end = End(code, "", WINDOW_MS)
-        drawn = [delay_s(end, count, lambda low, high, at=at: (low, high)[at]) for at in (0, 1)]
+        drawn = [delay_s(end, count, min), delay_s(end, count, max)]
         return [None if each is None else each * 1000 for each in drawn]
 
     assert dict(zip(CODES, delays, strict=True)) == {
