@@ -1,7 +1,8 @@
 """The Python client: frames out, one outcome for each of them back.
 
-``async with connect(url) as stream`` opens a session; ``reconnecting(url)``
-opens the next one when a session ends. ``python -m client`` is its command line.
+``async with session(url) as stream`` survives lost connections and restarts of
+the server; ``connect(url)`` is one connection. ``python -m client`` is the
+command line.
 """
 
 from client.connect import connect
@@ -17,19 +18,21 @@ from client.outcomes import (
     StreamError,
     Unreachable,
 )
-from client.reconnect import reconnecting
+from client.session import Away, Back, session
 from client.stream import Stream
 from ingress.protocol import Result
 
 __all__ = [
     "connect",
-    "reconnecting",
+    "session",
     "Stream",
     "Outcome",
     "Result",
     "Failed",
     "Dropped",
     "End",
+    "Away",
+    "Back",
     "StreamError",
     "Unreachable",
     "Closed",

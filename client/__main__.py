@@ -4,6 +4,9 @@
     python -m client ws://localhost:8000/ws --sample --fps 30 --count 300
     python -m client ws://localhost:8000/ws --video clip.mp4 --viz overlay_opacity=0.4
 
+A connection that is lost on the way is opened again, and the session resumed;
+each loss and each return is a line on stderr.
+
 Exit codes: 0 done, 1 the server refused a frame or a setting, 2 a wrong
 argument or an input that cannot be read, 3 no connection, or one that ended,
 130 interrupted.
@@ -20,14 +23,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from client.connect import connect
 from client.figures import Figures
-from client.outcomes import Closed, NoReply, NoResult, Refused, StreamError, Unreachable
+from client.outcomes import (
+    CLOSED,
+    Closed,
+    Dropped,
+    NoReply,
+    NoResult,
+    Refused,
+    StreamError,
+    Unreachable,
+)
+from client.session import Away, Back, Change, session
 from client.sources import Source, Unreadable, encode_jpeg, open_source
 from client.stream import Stream
 from ingress.explain import nearest
+from ingress.protocol import Result
 
 _LIVE_S = 0.5
+_ATTEMPTS = 3
 _REFUSED, _USAGE, _NO_CONNECTION, _INTERRUPTED = 1, 2, 3, 130
 
 _EXIT_CODES: Mapping[type[Exception], int] = {
@@ -104,12 +118,14 @@ def _count(text: str) -> int:
 async def run(arguments: argparse.Namespace) -> None:
     """Connect, set what is to be seen, then do the one picture or the stream."""
     image = await asyncio.to_thread(arguments.image.read_bytes) if arguments.image else None
-    async with connect(arguments.url, client="segstream-python cli") as stream:
+    figures = Figures(time.monotonic())
+    name, notify = "segstream-python cli", _Absences(figures).on_change
+    async with session(arguments.url, client=name, notify=notify) as stream:
         await _prepare(stream, arguments)
         if image is not None:
             await _one_picture(stream, image, arguments.out)
         else:
-            await _many_pictures(stream, arguments)
+            await _many_pictures(stream, arguments, figures)
         if arguments.show_stats:
             stats = await stream.get_stats()
             print(json.dumps(stats.model_dump(exclude={"type", "reply_to"}), indent=2))
@@ -126,7 +142,7 @@ async def _prepare(stream: Stream, arguments: argparse.Namespace) -> None:
 
 
 async def _one_picture(stream: Stream, image: bytes, out: Path | None) -> None:
-    result = await stream.segment(image)
+    result = await _segment(stream, image)
     if out:
         await asyncio.to_thread(out.write_bytes, result.payload)
     meta = result.meta
@@ -135,10 +151,22 @@ async def _one_picture(stream: Stream, image: bytes, out: Path | None) -> None:
     print(f"{meta.mode}: {found}; {meta.width}x{meta.height} {meta.media_type}, {took:.1f} ms")
 
 
-async def _many_pictures(stream: Stream, arguments: argparse.Namespace) -> None:
+async def _segment(stream: Stream, image: bytes) -> Result:
+    """The result; a picture whose connection was lost is sent again, but not for ever."""
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return await stream.segment(image)
+        except NoResult as lacking:
+            lost = isinstance(lacking.outcome, Dropped) and lacking.outcome.cause == CLOSED
+            if not lost:
+                raise
+    return await stream.segment(image)
+
+
+async def _many_pictures(stream: Stream, arguments: argparse.Namespace, figures: Figures) -> None:
     """Send at the rate asked for, at most what the server keeps up with; count what comes."""
     source, close = open_source(arguments.video)
-    figures = Figures(time.monotonic())
+    figures.started = time.monotonic()
     try:
         async with asyncio.TaskGroup() as tasks:
             reading = tasks.create_task(_read(stream, figures))
@@ -187,6 +215,29 @@ async def _show(figures: Figures) -> None:
     while _CLEAR:
         await asyncio.sleep(_LIVE_S)
         print(f"{_CLEAR}{figures.line(time.monotonic())}", end="", flush=True)
+
+
+class _Absences:
+    """Tells of lost connections on stderr: a line when one is lost, a line when it is back."""
+
+    def __init__(self, figures: Figures) -> None:
+        self._figures = figures
+        self._told = False
+
+    def on_change(self, change: Change) -> None:
+        match change:
+            case Away(end=end) if not self._told:
+                self._told = True
+                why = f" ({end.reason})" if end.reason else ""
+                self._say(f"the connection closed with code {end.code}{why}; coming back")
+            case Back(resumed=resumed, why=why, after_s=after_s):
+                self._told = False
+                self._figures.on_back(resumed=resumed)
+                how = "session resumed" if resumed else f"new session ({why or 'not resumed'})"
+                self._say(f"connected again after {after_s:.1f} s, {how}")
+
+    def _say(self, words: str) -> None:
+        print(f"{_CLEAR}client: {words}", file=sys.stderr)
 
 
 def _first_of(error: BaseException) -> BaseException:

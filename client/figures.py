@@ -42,13 +42,14 @@ class Rate:
 
 
 class Figures:
-    """The counts of one run."""
+    """The counts of one run, whose rates are since ``started``."""
 
     def __init__(self, started: float) -> None:
-        self._started = started
+        self.started = started
         self.sent = self.results = 0
         self.dropped: Counter[str] = Counter()
         self.failed: Counter[str] = Counter()
+        self.reconnects = self.resumes = 0
         self._latencies_ms: deque[float] = deque(maxlen=_LATENCIES)
         self._sent_rate, self._result_rate = Rate(), Rate()
 
@@ -68,6 +69,11 @@ class Figures:
             case Failed(code=code):
                 self.failed[code] += 1
 
+    def on_back(self, *, resumed: bool) -> None:
+        """Count one return; after it the session went on, or another took its place."""
+        self.reconnects += 1
+        self.resumes += resumed
+
     def _latency(self) -> str:
         values = list(self._latencies_ms)
         return f"{percentile(values, 0.5):.0f}/{percentile(values, 0.95):.0f} ms"
@@ -83,7 +89,7 @@ class Figures:
 
     def summary(self, now: float) -> str:
         """The whole run, a line per fact."""
-        lasted = max(now - self._started, 1e-9)
+        lasted = max(now - self.started, 1e-9)
         lines = [
             f"sent      {self.sent} frames in {lasted:.1f} s, {self.sent / lasted:.1f} per second",
             f"results   {self.results}, {self.results / lasted:.1f} per second",
@@ -92,4 +98,6 @@ class Figures:
         for name, counts in (("dropped", self.dropped), ("failed", self.failed)):
             causes = ", ".join(f"{count} {cause}" for cause, count in counts.most_common())
             lines.append(f"{name:<9} {causes or 'none'}")
+        returns = f"{self.reconnects} reconnected, {self.resumes} resumed"
+        lines.append(f"returns   {returns if self.reconnects else 'none'}")
         return "\n".join(lines)

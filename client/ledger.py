@@ -1,4 +1,4 @@
-"""The books of one connection: frames sent, outcomes waiting, results acknowledged.
+"""The books of one stream: frames sent, outcomes waiting, results acknowledged.
 
 Rules
 1. A frame is unanswered until the first outcome that names it; later ones, and
@@ -8,6 +8,8 @@ Rules
    same limit, and a caller that stops reading stops sending.
 3. What is fully received is acknowledged once, by the next frame or by an
    ``ack``; it is due at once when half of the credit is owed.
+4. The numbers of frames grow for the life of the stream, over every session
+   that it has; those of results start again with each session.
 
 No I/O and no clock: ``client.stream`` drives this.
 """
@@ -35,6 +37,11 @@ class Ledger:
         self._notices: deque[Failed] = deque(maxlen=_MAX_NOTICES)
         self._received = 0
         self._acknowledged = 0
+
+    @property
+    def received(self) -> int:
+        """The highest seq of a result in this session; 0 before the first."""
+        return self._received
 
     @property
     def has_room(self) -> bool:
@@ -77,9 +84,16 @@ class Ledger:
             self._settle(seq, Dropped(seq, cause))
 
     def on_closed(self) -> None:
-        """Settle whatever is unanswered: the connection is gone."""
+        """Settle whatever is unanswered: the connection is gone.
+
+        What a resume replays for such a frame comes too late to be its outcome.
+        """
         for seq in list(self._unanswered):
             self._settle(seq, Dropped(seq, CLOSED))
+
+    def restart(self) -> None:
+        """A new session: its results are numbered from 1."""
+        self._received = self._acknowledged = 0
 
     def _settle(self, seq: int, outcome: Outcome) -> None:
         deliver = self._unanswered.pop(seq, None)

@@ -28,7 +28,11 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """A frame without a result; cause ``closed``: the connection ended first."""
+    """A frame without a result; cause ``closed``: the connection ended first.
+
+    Only the server says ``disconnected``, of frames that it had when a connection was lost;
+    this client has settled them as ``closed`` by then.
+    """
 
     frame_seq: int
     cause: DropCause | Literal["closed"]
@@ -56,6 +60,10 @@ class End:
         return advice_for(self.code)
 
 
+LOST: Final = End(1006, "connection lost", (500, 30_000))
+"""A connection that ended without a word."""
+
+
 class StreamError(Exception):
     """Whatever this client raises."""
 
@@ -65,7 +73,7 @@ class Unreachable(StreamError):
 
 
 class Closed(StreamError):
-    """The connection ended; ``end`` says how, and what to do about it."""
+    """The connection, or the session of a request, ended; ``end`` says how, and what to do."""
 
     def __init__(self, end: End) -> None:
         why = f" ({end.reason})" if end.reason else ""

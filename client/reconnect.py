@@ -1,27 +1,24 @@
-"""Coming back after a session ended, as its close code advises.
+"""When to come back after a connection ended, as its close code advises.
 
 Delays are drawn with full jitter (uniform from zero to a cap that doubles from
 0.5 s to 30 s), so that clients which lost the same server do not return
-together. A new session starts fresh: settings are the caller's to send again.
+together. A server that is restarting spreads them itself, by the window in its
+``bye``: that holds for the first attempt. web/reconnect.js is the same table.
 """
 
 from __future__ import annotations
 
-import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
-from client.connect import connect
-from client.outcomes import Closed, End, NoReply, Refused, Unreachable
-from client.stream import Stream
+from client.outcomes import End
 from ingress.disconnects import Advice
-from ingress.protocol import ErrorCode
+
+HELD_S = 5.0
+"""A connection that held this long clears the count of failures."""
 
 _FIRST_CAP_S, _LAST_CAP_S = 0.5, 30.0
 _TRY_AGAIN_LATER, _OVERLOADED_FLOOR_S = 1013, 1.0
-_PASSING = frozenset({ErrorCode.OVERLOADED, ErrorCode.RATE_LIMITED})
-_HELD_S = 5.0
 
 Uniform = Callable[[float, float], float]
 
@@ -36,6 +33,8 @@ def _at_once(end: End, failures: int, uniform: Uniform) -> float:
 
 
 def _in_window(end: End, failures: int, uniform: Uniform) -> float:
+    if failures:
+        return backoff_s(failures, uniform)
     first, last = end.retry_ms
     return uniform(first / 1000, last / 1000)
 
@@ -48,6 +47,7 @@ def _jittered(end: End, failures: int, uniform: Uniform) -> float:
 # An advice that is not here is: do not come back by yourself.
 _DELAYS: Mapping[Advice, Callable[[End, int, Uniform], float]] = {
     Advice.AT_ONCE: _at_once,
+    Advice.WITH_NEW_TOKEN: _at_once,  # with the old one the server says so, and that is the end
     Advice.IN_WINDOW: _in_window,
     Advice.JITTERED: _jittered,
     Advice.BACK_OFF: _jittered,
@@ -55,40 +55,9 @@ _DELAYS: Mapping[Advice, Callable[[End, int, Uniform], float]] = {
 
 
 def delay_s(end: End, failures: int, uniform: Uniform = random.uniform) -> float | None:
-    """Seconds until the next attempt, or None where the close code forbids one."""
+    """Seconds until the next attempt, or None where the close code forbids one.
+
+    ``failures`` counts the attempts since the last connection that held.
+    """
     delay = _DELAYS.get(end.advice)
     return delay(end, failures, uniform) if delay else None
-
-
-async def reconnecting(url: str, **options: Any) -> AsyncIterator[Stream]:
-    """One session after the other: ``async for stream in reconnecting(url)``.
-
-    Catch ``Closed`` in the loop's body and ``continue``; ``options`` are those of
-    ``connect``. Ends after a session that the body closed itself.
-
-    Raises:
-        Closed: the server does not want this client back.
-        Refused: the server knows this client and did not let it in.
-    """
-    failures = 0
-    while True:
-        try:
-            held_from = asyncio.get_running_loop().time()
-            async with connect(url, **options) as stream:
-                yield stream
-                end = stream.end
-            if end is None:
-                return
-        except Closed as closed:
-            end = closed.end
-        except (Unreachable, NoReply, Refused) as error:
-            if isinstance(error, Refused) and error.code not in _PASSING:
-                raise
-            end = End(_TRY_AGAIN_LATER, str(error), (0, 0))
-        if asyncio.get_running_loop().time() - held_from > _HELD_S:
-            failures = 0
-        delay = delay_s(end, failures)
-        if delay is None:
-            raise Closed(end)
-        await asyncio.sleep(delay)
-        failures += 1

@@ -1,6 +1,7 @@
 /** What the page tells the person: the connection's state, and errors in words. */
 
 const TOAST_MS = 8_000;
+const RETURN_MS = 4_000;
 const MAX_TOASTS = 3;
 
 const byId = (id) => document.getElementById(id);
@@ -25,7 +26,7 @@ export class Notices {
     const changed = state.phase !== this.#state.phase || running !== this.#running;
     this.#state = state;
     this.#running = running;
-    const { name, words } = PHASES[state.phase];
+    const { name, words } = this.#phase;
     document.body.dataset.state = name;
     document.body.dataset.running = String(running);
     byId("retry").hidden = state.phase !== "waiting" && (state.phase !== "closed" || !state.why);
@@ -35,12 +36,32 @@ export class Notices {
     this.tick();
   }
 
+  /** An attempt to come back is still the absence that it ends. */
+  get #phase() {
+    const { phase, why } = this.#state;
+    return PHASES[phase === "connecting" && why ? "waiting" : phase];
+  }
+
+  /**
+   * Says for a moment that the connection is back.
+   * @param {boolean} resumed whether the session went on, or a new one took its place
+   */
+  showReturn(resumed) {
+    const words = resumed
+      ? "Connected again: the session goes on."
+      : "Connected again, in a new session with your settings.";
+    const banner = byId("banner");
+    Object.assign(banner, { textContent: words, hidden: false });
+    byId("announcer").textContent = words;
+    setTimeout(() => (banner.hidden ||= banner.textContent === words), RETURN_MS);
+  }
+
   /** The countdown; silent for screen readers, which hear the state once. */
   tick() {
-    const { phase, retryAt } = this.#state;
+    const { retryAt } = this.#state;
     const seconds = retryAt === null ? 0 : Math.ceil((retryAt - performance.now()) / 1000);
     const countdown = seconds > 0 ? ` in ${seconds} s` : "";
-    byId("pill-text").textContent = PHASES[phase].words(this.#running) + countdown;
+    byId("pill-text").textContent = this.#phase.words(this.#running) + countdown;
   }
 
   /**

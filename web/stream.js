@@ -1,5 +1,6 @@
 /**
- * The `segstream.v1` client: one session over as many sockets as it takes.
+ * The `segstream.v1` client: one session over as many sockets as it takes, and
+ * a new one where the server does not have it any more.
  *
  * Rules
  *  1. At most `max_in_flight` frames are unanswered. `sendFrame` refuses beyond
@@ -11,12 +12,18 @@
  *  4. Any message counts as life. Silence for `heartbeat_s + timeout_s` ends the
  *     socket here, because a browser may not notice for minutes.
  *  5. The close code decides about coming back (reconnect.js).
- *  6. The resume token lives in memory only: a duplicated tab would copy stored
+ *  6. A request waits over a lost socket for as long as its session may be resumed:
+ *     what the server received is answered by its replay, the rest is sent again.
+ *  7. Control messages are numbered without gaps. One that was seen is ignored; a
+ *     gap is a protocol error. Types that this file does not know are ignored.
+ *  8. A close frame of ours ends the session. A socket that went silent is kept
+ *     until its successor is live, because a browser cannot cut one.
+ *  9. The resume token lives in memory only: a duplicated tab would copy stored
  *     tokens, and the two tabs would keep replacing each other.
  *
  * Events (`CustomEvent`, see the typedefs for `detail`)
  *   state    {StreamState}        every change of `state`
- *   welcome  {Welcome}            the session is live (again)
+ *   welcome  {Welcome}            the session is live (again); `resumed` says which
  *   result   {StreamResult}
  *   dropped  {frames, cause}      frames the server did not answer, and why
  *   lost     {frames}             unanswered frames of a connection that ended
@@ -33,6 +40,7 @@ const WELCOME_DEADLINE_MS = 10_000;
 const REPLY_DEADLINE_MS = 60_000;
 const LAZY_ACK_MS = 60;
 const CLOSE_NORMAL = 1000;
+const CLOSE_PROTOCOL = 1002;
 const CLOSE_LOST = 1006;
 const CLOSE_SILENT = 4201;
 /** A connection that held this long clears the count of failed attempts. */
@@ -43,7 +51,7 @@ const HELD_MS = 5_000;
 /**
  * @typedef {object} StreamState
  * @property {Phase} phase
- * @property {string} why in words, for `waiting` and `closed`; may be empty
+ * @property {string} why in words: why there is no connection; empty before the first and when live
  * @property {number | null} code the close code that led here
  * @property {number | null} retryAt `performance.now()` of the next attempt
  */
@@ -63,6 +71,7 @@ const HELD_MS = 5_000;
  * @property {string} [resume_token]
  * @property {boolean} resumed
  * @property {string} [why] why a session was not resumed
+ * @property {number} [last_request] id of the newest request that the server had received
  * @property {number} heartbeat_s
  * @property {number} timeout_s
  * @property {number} max_in_flight
@@ -121,6 +130,8 @@ export class Stream extends EventTarget {
   #options;
   /** @type {WebSocket | null} */
   #socket = null;
+  /** Given up, and not closed yet. @type {WebSocket | null} */
+  #abandoned = null;
   /** @type {{session: string, token: string} | null} */
   #resume = null;
   /** @type {[number, number]} */
@@ -131,10 +142,11 @@ export class Stream extends EventTarget {
   #frameSeq = 0;
   #resultSeq = 0;
   #ackedSeq = 0;
+  #controlSeq = 0;
   #requestId = 0;
   /** @type {Map<number, number>} seq → time sent */
   #unanswered = new Map();
-  /** @type {Map<number, {resolve: Function, reject: Function, timer: number}>} */
+  /** In the order of sending. @type {Map<number, {text: string, resolve: Function, reject: Function, timer: number}>} */
   #requests = new Map();
   #timers = { retry: 0, welcome: 0, ack: 0, heartbeat: 0, silence: 0 };
 
@@ -182,7 +194,7 @@ export class Stream extends EventTarget {
     const socket = this.#socket;
     this.#leave();
     socket?.close(CLOSE_NORMAL, "client_close");
-    this.#resume = null;
+    this.#giveUp();
     this.#enter({ phase: "closed", why: "", code: CLOSE_NORMAL, retryAt: null });
   }
 
@@ -230,9 +242,9 @@ export class Stream extends EventTarget {
     return this.#request({ type: "get_stats" });
   }
 
-  /** @param {number} intervalS seconds between snapshots; 0 ends the subscription */
+  /** @param {number} intervalS between snapshots; 0 ends the subscription @returns {Promise<any>} `stats` */
   subscribeStats(intervalS) {
-    this.#post({ type: "subscribe_stats", interval_s: intervalS });
+    return this.#request({ type: "subscribe_stats", interval_s: intervalS });
   }
 
   // -- one socket ----------------------------------------------------------
@@ -241,7 +253,7 @@ export class Stream extends EventTarget {
     const socket = new WebSocket(this.#url, SUBPROTOCOL);
     socket.binaryType = "arraybuffer";
     this.#socket = socket;
-    this.#enter({ phase: "connecting", why: "", code: null, retryAt: null });
+    this.#enter({ ...this.state, phase: "connecting", retryAt: null });
     this.#timers.welcome = setTimeout(() => this.#abandon(CLOSE_LOST), WELCOME_DEADLINE_MS);
     socket.onopen = () => this.#post(this.#hello());
     socket.onmessage = (event) => this.#receive(event.data);
@@ -250,14 +262,22 @@ export class Stream extends EventTarget {
 
   #hello() {
     const { token, client = "studio" } = this.#options;
-    const resume = this.#resume && { ...this.#resume, last_seq: this.#resultSeq };
+    const resume = this.#resume && {
+      ...this.#resume,
+      last_seq: this.#resultSeq,
+      last_control: this.#controlSeq,
+    };
     return { type: "hello", client, ...(token && { token }), ...(resume && { resume }) };
   }
 
   /** @param {Welcome} welcome */
   #onWelcome(welcome) {
     clearTimeout(this.#timers.welcome);
-    if (!welcome.resumed) this.#resultSeq = this.#ackedSeq = 0;
+    const asked = this.#resume !== null;
+    if (!welcome.resumed) {
+      this.#resultSeq = this.#ackedSeq = this.#controlSeq = 0;
+      this.#loseRequests();
+    }
     this.welcome = welcome;
     this.#resume = welcome.resume_token ? { session: welcome.session, token: welcome.resume_token } : null;
     this.#window = welcome.retry_ms ?? DEFAULT_WINDOW;
@@ -267,6 +287,9 @@ export class Stream extends EventTarget {
       welcome.heartbeat_s * 1000,
     );
     this.#watchForSilence();
+    if (asked) this.#ackNow(); // this welcome's token is confirmed, the one before ends
+    this.#sendAgain(welcome.last_request ?? 0);
+    this.#closeAbandoned();
     this.#enter({ phase: "live", why: "", code: null, retryAt: null });
     this.#emit("welcome", welcome);
   }
@@ -279,19 +302,31 @@ export class Stream extends EventTarget {
     else this.#timers.silence = setTimeout(() => this.#watchForSilence(), left);
   }
 
-  /** Gives a socket up without waiting for the other side's close frame. */
+  /** What the server has not received; what it has, the replay answers. @param {number} last */
+  #sendAgain(last) {
+    for (const [id, { text }] of this.#requests) if (id > last) this.#socket.send(text);
+  }
+
+  /** Gives a socket up without closing it, unless there is no coming back. */
   #abandon(code) {
     const socket = this.#socket;
+    this.#closeAbandoned();
+    this.#abandoned = socket;
     this.#ended(code);
-    socket?.close(CLOSE_SILENT, "keepalive_timeout");
+  }
+
+  #closeAbandoned() {
+    this.#abandoned?.close(CLOSE_NORMAL, "abandoned");
+    this.#abandoned = null;
   }
 
   #ended(code) {
     if (this.#liveSince && performance.now() - this.#liveSince > HELD_MS) this.#failures = 0;
     this.#leave();
     const delay = retryDelay(code, this.#failures++, this.#window, this.#options.random);
+    if (this.#resume === null) this.#loseRequests();
     if (delay === null) {
-      this.#resume = null;
+      this.#giveUp();
       this.#enter({ phase: "closed", why: wordsFor(code), code, retryAt: null });
       return;
     }
@@ -299,7 +334,23 @@ export class Stream extends EventTarget {
     this.#enter({ phase: "waiting", why: wordsFor(code), code, retryAt: performance.now() + delay });
   }
 
-  /** Detaches from the socket and settles all that it still owed. */
+  /** There will be no return to the session. */
+  #giveUp() {
+    this.#resume = null;
+    this.#loseRequests();
+    this.#closeAbandoned();
+  }
+
+  #loseRequests() {
+    for (const id of [...this.#requests.keys()]) {
+      this.#settle(
+        id,
+        new StreamProblem("CONNECTION_LOST", "The connection ended before the server replied."),
+      );
+    }
+  }
+
+  /** Detaches from the socket; frames do not wait for another. */
   #leave() {
     const { welcome, ack, silence, heartbeat } = this.#timers;
     for (const timer of [welcome, ack, silence]) clearTimeout(timer);
@@ -310,12 +361,6 @@ export class Stream extends EventTarget {
     this.#liveSince = 0;
     const frames = [...this.#unanswered.keys()];
     this.#unanswered.clear();
-    for (const id of [...this.#requests.keys()]) {
-      this.#settle(
-        id,
-        new StreamProblem("CONNECTION_LOST", "The connection ended before the server replied."),
-      );
-    }
     if (frames.length) this.#emit("lost", { frames });
   }
 
@@ -326,8 +371,21 @@ export class Stream extends EventTarget {
     this.#heardAt = performance.now();
     if (typeof data !== "string") return this.#onResult(data);
     const message = JSON.parse(data);
+    if (!this.#isNext(message.control_seq)) return;
     if (message.reply_to !== undefined && message.type !== "error") this.#settle(message.reply_to, message);
     this.#handlers[message.type]?.(message);
+  }
+
+  /**
+   * Whether a control message is to be taken.
+   * @param {number | undefined} number absent where messages are not numbered
+   */
+  #isNext(number) {
+    if (number === undefined) return true;
+    if (number > this.#controlSeq + 1) this.#abandon(CLOSE_PROTOCOL);
+    if (number !== this.#controlSeq + 1) return false;
+    this.#controlSeq = number;
+    return true;
   }
 
   /** @param {ArrayBuffer} data */
@@ -375,11 +433,12 @@ export class Stream extends EventTarget {
       return Promise.reject(new StreamProblem("NOT_CONNECTED", "There is no connection to the server."));
     }
     const id = ++this.#requestId;
-    this.#post({ ...message, id });
+    const text = JSON.stringify({ ...message, id });
+    if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send(text);
     return new Promise((resolve, reject) => {
       const late = new StreamProblem("NO_REPLY", `The server did not reply to ${message.type} in time.`);
       const timer = setTimeout(() => this.#settle(id, late), REPLY_DEADLINE_MS);
-      this.#requests.set(id, { resolve, reject, timer });
+      this.#requests.set(id, { text, resolve, reject, timer });
     });
   }
 

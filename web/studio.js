@@ -4,7 +4,7 @@
  * The page connects when it is loaded, because the server says which modes there
  * are; frames go out only while a source runs. Links may carry
  * `?source=sample|camera&autostart=1&mode=…&viz=…&draw=server|browser`.
- * `document.body.dataset` tells tests what happens: state, running, results, fps, mode.
+ * `document.body.dataset` tells tests what happens: state, running, results, resumes, fps, mode.
  */
 
 import { Capture } from "/web/capture.js";
@@ -50,6 +50,7 @@ let source = null;
 let file = null;
 /** Counts starts, so that a camera that opens late cannot overtake a later choice. */
 let starts = 0;
+let welcomes = 0;
 
 async function start() {
   const mine = ++starts;
@@ -126,10 +127,23 @@ function onProblem({ detail: problem }) {
   if (problem.frameSeq !== undefined) capture.forget([problem.frameSeq]);
 }
 
+/** A resumed session still has its subscription. */
+async function subscribe() {
+  try {
+    await stream.subscribeStats(STATS_INTERVAL_S);
+  } catch (problem) {
+    if (problem.code !== "CONNECTION_LOST") readings.showFacts(problem.message);
+  }
+}
+
 stream.addEventListener("state", ({ detail }) => notices.showState(detail, source !== null));
 stream.addEventListener("welcome", ({ detail }) => {
-  if (!detail.resumed) stage.restart();
-  stream.subscribeStats(STATS_INTERVAL_S);
+  if (!detail.resumed) {
+    stage.restart();
+    subscribe();
+  }
+  if (welcomes++) notices.showReturn(detail.resumed);
+  document.body.dataset.resumes = String(Number(document.body.dataset.resumes) + detail.resumed);
 });
 stream.addEventListener("result", onResult);
 stream.addEventListener("stats", ({ detail }) => readings.showFacts(factsOf(detail)));

@@ -1,11 +1,16 @@
-"""A small v1 server that does what a test tells it to, in the same process."""
+"""A small v1 server that does what a test tells it to, in the same process.
+
+A test plays the server's part of each connection (``Peer``), or leaves it to a
+``KeptSession``, which answers everything, resumes, and keeps the account of
+what a client must not do.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -13,6 +18,7 @@ from websockets.typing import Subprotocol
 
 from ingress.protocol import (
     SUBPROTOCOL,
+    Ack,
     ChangeMode,
     ClassShare,
     ClientMessage,
@@ -65,19 +71,29 @@ STATS = Stats(
 
 
 def welcome(
-    *, heartbeat_s: float = 60.0, timeout_s: float = 60.0, max_in_flight: int = 4
+    *,
+    heartbeat_s: float = 60.0,
+    timeout_s: float = 60.0,
+    max_in_flight: int = 4,
+    resume_token: str | None = None,
+    resumed: bool = False,
+    last_request: int | None = None,
+    mode: str = "person",
+    viz: dict[str, Any] | None = None,
 ) -> Welcome:
     return Welcome(
         session="s1",
-        resumed=False,
+        resume_token=resume_token,
+        resumed=resumed,
+        last_request=last_request,
         heartbeat_s=heartbeat_s,
         timeout_s=timeout_s,
         max_in_flight=max_in_flight,
         max_frame_bytes=1_000_000,
         max_frame_pixels=1_000_000,
         modes=(PERSON, PERSON.model_copy(update={"name": "parts"})),
-        mode="person",
-        viz={"output": "overlay"},
+        mode=mode,
+        viz=viz or {"output": "overlay"},
         retry_ms=(500, 30_000),
     )
 
@@ -110,12 +126,20 @@ class Peer:
     async def say(self, message: ServerMessage) -> None:
         await self.socket.send(encode_text(message))
 
+    def cut(self) -> None:
+        """Lose the connection, without a close frame."""
+        self.socket.transport.abort()
+
     async def answer(self, frame: Frame, payload: bytes = b"mask") -> int:
         """Send a result for the frame; returns the result's seq."""
         self._results += 1
-        result = Result(self._results, frame.seq, frame.captured_us, META, payload)
-        await self.socket.send(encode_result(result))
+        await self.send_result(self._results, frame, payload)
         return self._results
+
+    async def send_result(self, seq: int, frame: Frame, payload: bytes = b"mask") -> None:
+        """Send a result for the frame under a number of the caller's."""
+        result = Result(seq, frame.seq, frame.captured_us, META, payload)
+        await self.socket.send(encode_result(result))
 
     async def serve(self) -> None:
         """Answer everything, as a willing server does, until the client leaves."""
@@ -124,17 +148,94 @@ class Peer:
                 match await self.next():
                     case Frame() as frame:
                         await self.answer(frame)
-                    case ChangeMode(id=id_, model_mode=mode):
-                        labels = PERSON.labels
-                        await self.say(
-                            ModeChanged(reply_to=id_, model_mode=mode, class_labels=labels)
-                        )
-                    case UpdateViz(id=id_, settings=settings):
-                        await self.say(VizUpdated(reply_to=id_, settings=settings))
-                    case GetStats(id=id_):
-                        await self.say(STATS.model_copy(update={"reply_to": id_}))
+                    case ChangeMode() | UpdateViz() | GetStats() as request:
+                        await self.say(reply_to(request))
         except ConnectionClosed:
             return
+
+
+def reply_to(request: ClientMessage) -> ServerMessage:
+    """What a willing server answers; what was asked for can be told from it."""
+    match request:
+        case ChangeMode(id=id_, model_mode=mode):
+            return ModeChanged(reply_to=id_, model_mode=mode, class_labels=PERSON.labels)
+        case UpdateViz(id=id_, settings=settings):
+            return VizUpdated(reply_to=id_, settings=settings)
+        case _:
+            return STATS.model_copy(update={"reply_to": request.id})
+
+
+class Cut(Exception):
+    """The connection was lost at a place that a test chose."""
+
+
+class KeptSession:
+    """A session that outlives its connections, as docs/protocol.md has it.
+
+    ``fate`` is asked at every step of a connection; at True the connection is cut there.
+    """
+
+    def __init__(self, fate: Callable[[], bool]) -> None:
+        self._fate = fate
+        self._tokens: list[str] = []
+        self._control: list[ServerMessage] = []
+        self._results = 0
+        self.frames: list[int] = []
+        self.requests: list[ClientMessage] = []
+        self.connections = 0
+
+    async def serve(self, peer: Peer) -> None:
+        """One connection, to its end."""
+        self.connections += 1
+        try:
+            await self._greet(peer)
+            while True:
+                self._meet_fate()
+                await self._handle(peer, await peer.next())
+        except Cut:
+            peer.cut()
+        except ConnectionClosed:
+            return
+
+    def _meet_fate(self) -> None:
+        if self._fate():
+            raise Cut
+
+    async def _greet(self, peer: Peer) -> None:
+        hello = await peer.hear(Hello)
+        self._meet_fate()
+        token, missing = f"t{self.connections}", self._control
+        if self._tokens:
+            assert hello.resume is not None
+            assert hello.resume.token in self._tokens, "this token was given up, or never given"
+            assert hello.resume.last_seq <= self._results
+            assert hello.resume.last_control <= len(self._control)
+            missing = self._control[hello.resume.last_control :]
+        self._tokens = [token, *([hello.resume.token] if hello.resume else [])]
+        self._meet_fate()
+        last = self.requests[-1].id if self.requests else None
+        assert last is None or isinstance(last, int)
+        await peer.say(welcome(resume_token=token, resumed=self.connections > 1, last_request=last))
+        for message in missing:
+            self._meet_fate()
+            await peer.say(message)
+
+    async def _handle(self, peer: Peer, message: ClientMessage | Frame) -> None:
+        match message:
+            case Frame():
+                del self._tokens[1:]
+                self.frames.append(message.seq)
+                self._results += 1
+                self._meet_fate()
+                await peer.send_result(self._results, message)
+            case Ack():
+                del self._tokens[1:]
+            case ChangeMode() | UpdateViz() | GetStats():
+                self.requests.append(message)
+                number = {"control_seq": len(self._control) + 1}
+                self._control.append(reply_to(message).model_copy(update=number))
+                self._meet_fate()
+                await peer.say(self._control[-1])
 
 
 class FakeServer:

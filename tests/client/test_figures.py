@@ -57,7 +57,15 @@ def test_outcomes_are_counted_by_kind() -> None:
         "latency   p50/p95 20/20 ms",
         "dropped   1 stale, 1 closed",
         "failed    1 FRAME_REJECTED",
+        "returns   none",
     ]
+
+
+def test_returns_are_counted_with_those_that_resumed() -> None:
+    figures = Figures(started=5.0)
+    for resumed in (True, False, True):
+        figures.on_back(resumed=resumed)
+    assert "returns   3 reconnected, 2 resumed" in figures.summary(6.0)
 
 
 def test_a_run_without_frames_has_a_summary_too() -> None:

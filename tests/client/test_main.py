@@ -14,8 +14,8 @@ import pytest
 from client.__main__ import main, parse, run
 from client.outcomes import NoResult, Refused
 from client.sources import Unreadable
-from ingress.protocol import Error, ErrorCode, Frame, UpdateViz, VizUpdated
-from tests.client.fake_server import FakeServer
+from ingress.protocol import Ack, Error, ErrorCode, Frame, UpdateViz, VizUpdated
+from tests.client.fake_server import FakeServer, KeptSession, reply_to, welcome
 
 ROOT = Path(__file__).parents[2]
 URL = "ws://127.0.0.1:9/ws"
@@ -129,6 +129,46 @@ async def test_a_refused_picture_is_told(server: FakeServer, picture: Path) -> N
     await peer.say(Error(code=ErrorCode.FRAME_REJECTED, message="no JPEG", frame_seq=frame.seq))
     with pytest.raises(NoResult, match="no JPEG"):
         await running
+
+
+async def test_a_lost_connection_is_told_on_stderr_and_counted(
+    server: FakeServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The connection is lost once, on the third frame."""
+    kept = KeptSession(lambda: len(kept.frames) == 3 and kept.connections == 1)
+
+    async def serve() -> None:
+        for _ in range(2):
+            await kept.serve(await server.stranger())
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(serve())
+        await run(parse([server.url, "--sample", "--fps", "1000", "--count", "12"]))
+    printed = capsys.readouterr()
+    assert "sent      12 frames" in printed.out
+    assert "returns   1 reconnected, 1 resumed" in printed.out
+    lost, back = printed.err.splitlines()
+    assert lost == "client: the connection closed with code 1006 (connection lost); coming back"
+    assert back.startswith("client: connected again after ")
+    assert back.endswith(" s, session resumed")
+
+
+async def test_one_picture_is_sent_again_when_its_connection_is_lost(
+    server: FakeServer, picture: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    running = asyncio.create_task(run(parse([server.url, "--image", str(picture)])))
+    peer = await server.peer(welcome(resume_token="t1"))
+    await peer.say(reply_to(await peer.hear(UpdateViz)))
+    await peer.hear(Frame)
+    peer.cut()
+    peer = await server.peer(welcome(resume_token="t2"))
+    await peer.hear(Ack)
+    await peer.say(reply_to(await peer.hear(UpdateViz)))
+    await peer.send_result(1, await peer.hear(Frame))
+    await running
+    printed = capsys.readouterr()
+    assert printed.out.startswith("person: person 25.0%")
+    assert printed.err.endswith("s, new session (not resumed)\n")
 
 
 def test_no_server_exits_with_3(picture: Path, capsys: pytest.CaptureFixture[str]) -> None:

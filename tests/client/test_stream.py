@@ -254,8 +254,11 @@ async def test_statistics_come_on_request_and_by_subscription(server: FakeServer
         request = await peer.hear(GetStats)
         await peer.say(STATS.model_copy(update={"reply_to": request.id}))
         assert (await asking).avg_fps == STATS.avg_fps
-        await stream.subscribe_stats(0.5)
-        assert (await peer.hear(SubscribeStats)).interval_s == 0.5
+        subscribing = asyncio.create_task(stream.subscribe_stats(0.5))
+        subscription = await peer.hear(SubscribeStats)
+        assert subscription.interval_s == 0.5
+        await peer.say(STATS.model_copy(update={"reply_to": subscription.id}))
+        assert (await subscribing).avg_fps == STATS.avg_fps
         await peer.say(STATS.model_copy(update={"avg_fps": 12.0}))
         await peer.say(Error(code=ErrorCode.OVERLOADED, message="after"))
         await anext(stream)
@@ -343,7 +346,14 @@ async def test_bye_gives_the_window_for_a_reconnect(server: FakeServer) -> None:
 
 
 @pytest.mark.parametrize(
-    "nonsense", ["{", '{"type":"news"}', b"\x01", struct.pack("<BBHIIIQ", 1, 2, 0, 1, 1, 9, 0)]
+    "nonsense",
+    [
+        "{",
+        '{"kind":"news"}',
+        '{"type":"dropped"}',
+        b"\x01",
+        struct.pack("<BBHIIIQ", 1, 2, 0, 1, 1, 9, 0),
+    ],
 )
 async def test_a_server_that_cannot_be_understood_is_left(
     server: FakeServer, nonsense: str | bytes
@@ -354,6 +364,33 @@ async def test_a_server_that_cannot_be_understood_is_left(
         await peer.socket.wait_closed()
     assert closed.end.code == 1002
     assert peer.socket.close_code == 1002
+
+
+async def test_a_message_that_only_newer_servers_send_is_ignored(server: FakeServer) -> None:
+    async with session(server) as (stream, peer):
+        await peer.socket.send('{"type":"news","control_seq":1,"about":{}}')
+        await peer.say(Error(control_seq=2, code=ErrorCode.OVERLOADED, message="after it"))
+        assert await anext(stream) == Failed(None, ErrorCode.OVERLOADED, "after it")
+
+
+@pytest.mark.parametrize("numbers", [(2,), (1, 3)])
+async def test_a_gap_among_control_messages_ends_the_connection(
+    server: FakeServer, numbers: tuple[int, ...]
+) -> None:
+    async with session(server) as (stream, peer):
+        for number in numbers:
+            await peer.say(STATS.model_copy(update={"control_seq": number}))
+        closed = await gone(stream)
+    assert closed.end.code == 1002
+    assert f"control_seq {numbers[-1]}" in closed.end.reason
+
+
+async def test_a_control_message_that_was_seen_is_ignored(server: FakeServer) -> None:
+    async with session(server) as (stream, peer):
+        for number, words in ((1, "one"), (1, "one again"), (2, "two"), (1, "one"), (3, "three")):
+            await peer.say(Error(control_seq=number, code=ErrorCode.OVERLOADED, message=words))
+        seen = [await anext(stream) for _ in range(3)]
+    assert [each.message for each in seen if isinstance(each, Failed)] == ["one", "two", "three"]
 
 
 CALLS: list[
@@ -403,7 +440,7 @@ async def test_leaving_closes_normally_and_ends_the_iteration(server: FakeServer
 async def test_leaving_a_server_that_reads_nothing_has_a_deadline(
     server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("client.stream._CLOSE_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("client.link._CLOSE_TIMEOUT_S", 0.05)
     async with session(server) as (stream, peer):
         peer.socket.transport.pause_reading()
     assert stream.end is not None

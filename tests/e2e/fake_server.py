@@ -2,8 +2,9 @@
 
 It speaks through ``ingress.protocol``, so it cannot drift from the wire. It runs
 in a thread of its own; a test reads what arrived (``wait_for``) and tells it to
-close its connections (``close_all``). A frame's "person" is a fixed silhouette:
-tests are about the page, not about segmentation.
+close its connections (``close_all``) or to lose them (``cut_all``). It keeps
+sessions as docs/protocol.md has it, but for the replay of a result. A frame's
+"person" is a fixed silhouette: tests are about the page, not about segmentation.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
@@ -44,12 +44,22 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(slots=True, eq=False)
 class FakeSession:
-    """One connection: its mode and view, and the numbers it has counted."""
+    """One session: its mode and view, what it has said, and the numbers it has counted."""
 
     connection: ServerConnection
+    name: str = ""
     mode: ModeSpec = field(default_factory=lambda: MODES["person"])
     view: View = field(default_factory=View)
     results: int = 0
+    control: list[protocol.ServerMessage] = field(default_factory=list)
+    last_request: str | int | None = None
+
+    def numbered(self, message: protocol.ServerMessage) -> protocol.ServerMessage:
+        """A message of the control lane with its number, kept for a resume; others as they are."""
+        if type(message) not in protocol.NUMBERED:
+            return message
+        self.control.append(message.model_copy(update={"control_seq": len(self.control) + 1}))
+        return self.control[-1]
 
 
 class FakeServer:
@@ -59,7 +69,9 @@ class FakeServer:
         messages: every text message that arrived, in order, over all connections.
         frames: how many frames arrived.
         acked: the highest result seq that was acknowledged, by header or by message.
-        mute: while true, nothing is answered, as by a host that has gone.
+        mute: while true, nothing that is said arrives, as from a host that has gone.
+        deaf: while true, nothing that arrives is taken in, as on a network that loses it.
+        keeps_sessions: whether a lost session may be resumed.
     """
 
     def __init__(
@@ -68,11 +80,14 @@ class FakeServer:
         self.max_in_flight = max_in_flight
         self.answers_frames = answers_frames
         self.heartbeat_s = heartbeat_s
-        self.mute = False
+        self.mute = self.deaf = False
+        self.keeps_sessions = True
         self.messages: list[dict[str, Any]] = []
         self.frames = 0
         self.acked = 0
         self._sessions: set[FakeSession] = set()
+        self._kept: dict[str, FakeSession] = {}
+        self._hellos = 0
         self._changed = threading.Condition()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -115,7 +130,11 @@ class FakeServer:
         """Close every connection, after a ``bye`` where there is one."""
         self._run(self._close_all(code, reason, bye=bye))
 
-    def send_all(self, message: BaseModel) -> None:
+    def cut_all(self) -> None:
+        """Lose every connection, without a word."""
+        self._run(self._cut_all())
+
+    def send_all(self, message: protocol.ServerMessage) -> None:
         """Send one message on every connection."""
         self._run(self._send_all(message))
 
@@ -154,23 +173,31 @@ class FakeServer:
                 await session.connection.send(protocol.encode_text(farewell))
             await session.connection.close(code, reason)
 
-    async def _send_all(self, message: BaseModel) -> None:
+    async def _cut_all(self) -> None:
         for session in list(self._sessions):
-            await session.connection.send(protocol.encode_text(message))
+            session.connection.transport.abort()
+
+    async def _send_all(self, message: protocol.ServerMessage) -> None:
+        for session in list(self._sessions):
+            await session.connection.send(protocol.encode_text(session.numbered(message)))
 
     async def _serve_session(self, connection: ServerConnection) -> None:
         session = FakeSession(connection)
-        self._sessions.add(session)
         try:
             async for message in connection:
+                if self.deaf:
+                    continue
                 if isinstance(message, bytes):
                     await self._answer_frame(session, protocol.parse_frame(message))
+                elif isinstance(heard := self._hear(message), protocol.Hello):
+                    session = await self._greet(connection, heard)
                 else:
-                    await self._answer_text(session, message)
+                    await self._answer_text(session, heard)
         except ConnectionClosed:
             pass
         finally:
-            self._sessions.discard(session)
+            if session.connection is connection:
+                self._sessions.discard(session)
 
     async def _answer_frame(self, session: FakeSession, frame: protocol.Frame) -> None:
         with self._changed:
@@ -181,22 +208,41 @@ class FakeServer:
             session.results += 1
             await session.connection.send(protocol.encode_result(result_of(session, frame)))
 
-    async def _answer_text(self, session: FakeSession, text: str) -> None:
+    def _hear(self, text: str) -> protocol.ClientMessage:
         message = protocol.parse_text(text, protocol.Dialect.V1)
         with self._changed:
             self.messages.append(message.model_dump(exclude_none=True) | settings_of(message))
             if isinstance(message, protocol.Ack):
                 self.acked = max(self.acked, message.seq)
             self._changed.notify_all()
-        for reply in [] if self.mute else self._replies(session, message):
-            await session.connection.send(protocol.encode_text(reply))
+        return message
+
+    async def _answer_text(self, session: FakeSession, message: protocol.ClientMessage) -> None:
+        session.last_request = message.id or session.last_request
+        for reply in self._replies(session, message):
+            text = protocol.encode_text(session.numbered(reply))
+            if not self.mute:
+                await session.connection.send(text)
+
+    async def _greet(self, connection: ServerConnection, hello: protocol.Hello) -> FakeSession:
+        """The session that the client asks for, or a new one."""
+        self._hellos += 1
+        resume = hello.resume
+        kept = self._kept.get(resume.token) if resume and self.keeps_sessions else None
+        session = kept or FakeSession(connection, f"s{self._hellos}")
+        session.connection = connection
+        self._sessions.add(session)
+        self._kept[f"t{self._hellos}"] = session
+        missing = session.control[resume.last_control :] if kept and resume else []
+        for message in (self._welcome(session, hello, resumed=kept is not None), *missing):
+            if not self.mute:
+                await connection.send(protocol.encode_text(message))
+        return session
 
     def _replies(
         self, session: FakeSession, message: protocol.ClientMessage
     ) -> list[protocol.ServerMessage]:
         match message:
-            case protocol.Hello():
-                return [self._welcome(session, message)]
             case protocol.ChangeMode(model_mode=name) if name in MODES:
                 session.mode = MODES[name]
                 labels = session.mode.labels
@@ -218,12 +264,15 @@ class FakeServer:
             case _:
                 return []
 
-    def _welcome(self, session: FakeSession, hello: protocol.Hello) -> protocol.Welcome:
+    def _welcome(
+        self, session: FakeSession, hello: protocol.Hello, *, resumed: bool
+    ) -> protocol.Welcome:
         return protocol.Welcome(
-            session="s1",
-            resume_token="t1",
-            resumed=False,
-            why="this server keeps no sessions" if hello.resume else None,
+            session=session.name,
+            resume_token=f"t{self._hellos}",
+            resumed=resumed,
+            why="the session is not there any more" if hello.resume and not resumed else None,
+            last_request=session.last_request,
             heartbeat_s=self.heartbeat_s,
             timeout_s=self.heartbeat_s,
             max_in_flight=self.max_in_flight,

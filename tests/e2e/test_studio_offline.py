@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
+from client import End
+from client.reconnect import delay_s
 from ingress import protocol
-from ingress.disconnects import DISCONNECTS, Advice, Reason
+from ingress.disconnects import DISCONNECTS, Advice, advice_for
 from models.catalog import MODES
 from tests.e2e.conftest import ASTRONAUT, Visit
 from tests.e2e.fake_server import FakeServer
@@ -24,10 +26,27 @@ POLICY_OF_ADVICE = {
     Advice.ON_USER_ACTION: "stop",
     Advice.BACK_OFF: "backoff",
     Advice.AT_ONCE: "now",
-    Advice.IN_WINDOW: "now",
+    Advice.JITTERED: "backoff",
+    Advice.CLIENTS_CHOICE: "stop",
+    Advice.IN_WINDOW: "window",
     Advice.WITH_NEW_TOKEN: "now",
 }
-SENT_BY_SERVER = [row for row in DISCONNECTS.values() if row.code is not None]
+# Every row of the table, what stands for a lost connection, and codes of no row in every range.
+CODES = sorted(
+    {row.code for row in DISCONNECTS.values() if row.code is not None}
+    | {1000, 1001, 1003, 1005, 1006, 1007, 1010, 1014, 3001, 4003, 4099, 4100, 4199, 4200, 4299}
+    | {4300, 4999}
+)
+WINDOW_MS = (400, 7_000)
+POLICIES = """async codes => {
+  const { policyOf } = await import("/web/reconnect.js");
+  return codes.map(policyOf);
+}"""
+DELAYS = """async ([codes, failures, window]) => {
+  const { retryDelay } = await import("/web/reconnect.js");
+  const ends = (code, count) => [0, 1].map(end => retryDelay(code, count, window, () => end));
+  return codes.map(code => failures.map(count => ends(code, count)));
+}"""
 
 AFTER_ANIMATION_FRAMES = """count => new Promise(done => requestAnimationFrame(function tick() {
   if (count-- > 0) requestAnimationFrame(tick); else done();
@@ -259,18 +278,126 @@ def test_palette_mask_keeps_the_colours_of_its_classes(
 # -- the end of a connection -----------------------------------------------------
 
 
-def test_restart_of_the_server_is_survived(visit: Open, fake_server: FakeServer) -> None:
-    page = running(visit, fake_server, "&viz=contour")
-    fake_server.wait_for(lambda server: bool(server.settings()))
-    fake_server.close_all(1012, "server_shutdown")
-    fake_server.wait_for(lambda server: len(server.of_type("hello")) == 2)
-    page.wait_for_results(5)
-    resume = fake_server.of_type("hello")[1]["resume"]
-    assert (resume["session"], resume["token"]) == ("s1", "t1")
-    assert resume["last_seq"] > 0
-    fake_server.wait_for(lambda server: len(server.settings()) == 2)
-    assert fake_server.settings()[1] == {"visualization_mode": "contour"}
+def end_by_restart(server: FakeServer) -> None:
+    server.close_all(1012, "server_shutdown")
+
+
+@pytest.mark.parametrize("end", [end_by_restart, FakeServer.cut_all], ids=["restart", "loss"])
+def test_lost_session_is_resumed(
+    visit: Open, fake_server: FakeServer, end: Callable[[FakeServer], None]
+) -> None:
+    page = running(visit, fake_server, "&mode=parts&viz=contour")
+    page.wait_for_data("mode", "parts")
+    fake_server.wait_for(lambda server: bool(server.settings() and server.of_type("ack")))
+    acks = len(fake_server.of_type("ack"))
+    for turn in (1, 2):
+        end(fake_server)
+        page.wait_for_data("resumes", str(turn))
+        page.wait_for_results(5)
+    assert "the session goes on" in page.page.locator("#banner").inner_text()
+    assert page.data("state") == "live"
+    hellos = [hello["resume"] for hello in fake_server.of_type("hello")[1:]]
+    assert [(hello["session"], hello["token"]) for hello in hellos] == [("s1", "t1"), ("s1", "t2")]
+    assert 0 < hellos[0]["last_seq"] < hellos[1]["last_seq"]
+    assert hellos[0]["last_control"] >= 3  # mode, view, statistics
+    assert len(fake_server.of_type("ack")) >= acks + 2
+    assert page.data("mode") == "parts"
+    assert page.page.locator('input[name="look"][value="contour"]').is_checked()
+    # It all goes on: nothing is asked for again.
+    assert len(fake_server.of_type("change_mode")) == 1
+    assert len(fake_server.settings()) == 1
+    assert len(fake_server.of_type("subscribe_stats")) == 1
     assert page.console_errors == []
+
+
+def test_request_that_was_lost_is_sent_again(visit: Open, fake_server: FakeServer) -> None:
+    page = running(visit, fake_server)
+    fake_server.deaf = True
+    choose(page, "look", "contour")
+    choose(page, "mode", "parts")
+    fake_server.cut_all()
+    fake_server.deaf = False
+    page.wait_for_data("mode", "parts")
+    page.wait_for_data("resumes", "1")
+    page.wait_for_results(3)
+    assert [each["visualization_mode"] for each in fake_server.settings()] == ["contour"]
+    assert len(fake_server.of_type("change_mode")) == 1
+
+
+def test_reply_that_was_lost_comes_with_the_resume(visit: Open, fake_server: FakeServer) -> None:
+    page = running(visit, fake_server)
+    fake_server.mute = True
+    choose(page, "mode", "parts")
+    choose(page, "look", "blur")
+    fake_server.wait_for(lambda server: bool(server.of_type("change_mode") and server.settings()))
+    fake_server.cut_all()
+    fake_server.mute = False
+    page.wait_for_data("mode", "parts")
+    page.wait_for_data("resumes", "1")
+    page.wait_for_results(3)
+    assert page.page.locator('input[name="look"][value="blur"]').is_checked()
+    assert len(fake_server.of_type("change_mode")) == 1
+    assert len(fake_server.settings()) == 1
+    assert page.page.locator(".toast").count() == 0
+
+
+def test_choice_made_while_away_is_made_on_return(visit: Open, fake_server: FakeServer) -> None:
+    page = running(visit, fake_server, "&mode=parts")
+    page.wait_for_data("mode", "parts")
+    fake_server.close_all(1013, "overloaded")
+    page.wait_for_data("state", "reconnecting")
+    choose(page, "look", "cutout")
+    choose(page, "mode", "salient")
+    page.wait_for_data("mode", "salient")
+    fake_server.wait_for(lambda server: bool(server.settings()))
+    assert fake_server.settings()[0]["visualization_mode"] == "cutout"
+
+
+def test_new_session_is_brought_to_what_was_chosen(visit: Open, fake_server: FakeServer) -> None:
+    fake_server.keeps_sessions = False
+    page = running(visit, fake_server, "&mode=parts&viz=contour")
+    page.wait_for_data("mode", "parts")
+    page.page.get_by_role("button", name="Hair").click()
+    wanted = {"visualization_mode": "contour", "class_filter": [2, 3, 4, 5]}
+    fake_server.wait_for(lambda server: merged(server.settings()).items() >= wanted.items())
+    before = len(fake_server.settings())
+    fake_server.cut_all()
+    fake_server.wait_for(
+        lambda server: merged(server.settings()[before:]).items() >= wanted.items()
+    )
+    page.wait_for_data("mode", "parts")
+    page.wait_for_results(3)
+    assert page.data("resumes") == "0"
+    assert "in a new session" in page.page.locator("#banner").inner_text()
+    assert page.page.get_by_role("button", name="Hair").get_attribute("aria-pressed") == "false"
+    assert page.console_errors == []
+
+
+def merged(settings: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a view has after all of them."""
+    return {key: value for each in settings for key, value in each.items()}
+
+
+class News(protocol.ServerMessage):
+    """What only a newer server says."""
+
+    type: Literal["news"] = "news"
+
+
+def test_message_of_a_newer_server_is_ignored(visit: Open, fake_server: FakeServer) -> None:
+    page = running(visit, fake_server)
+    fake_server.send_all(News())
+    page.wait_for_results(5)
+    assert page.console_errors == []
+
+
+def test_gap_among_control_messages_ends_the_connection(
+    visit: Open, fake_server: FakeServer
+) -> None:
+    page = running(visit, fake_server)
+    fake_server.send_all(News(control_seq=99))
+    page.wait_for_data("state", "closed")
+    assert "do not speak the same protocol" in page.page.locator("#banner").inner_text()
 
 
 def test_replaced_session_does_not_come_back(visit: Open, fake_server: FakeServer) -> None:
@@ -312,11 +439,22 @@ def test_ping_is_answered(visit: Open, fake_server: FakeServer) -> None:
     fake_server.wait_for(lambda server: [pong["t"] for pong in server.of_type("pong")] == [12.5])
 
 
-@pytest.mark.parametrize("row", SENT_BY_SERVER, ids=lambda row: row.name)
-def test_close_codes_mean_the_same_to_page_and_server(
-    visit: Open, fake_server: FakeServer, row: Reason
-) -> None:
-    policy: Any = visit(fake_server.url).page.evaluate(
-        "async code => (await import('/web/reconnect.js')).policyOf(code)", row.code
-    )
-    assert policy == POLICY_OF_ADVICE[row.advice]
+def test_close_codes_mean_the_same_to_page_and_server(visit: Open, fake_server: FakeServer) -> None:
+    policies = visit(fake_server.url).page.evaluate(POLICIES, CODES)
+    assert dict(zip(CODES, policies, strict=True)) == {
+        code: POLICY_OF_ADVICE[advice_for(code)] for code in CODES
+    }
+
+
+def test_page_and_python_client_wait_alike(visit: Open, fake_server: FakeServer) -> None:
+    failures = list(range(9))
+    delays = visit(fake_server.url).page.evaluate(DELAYS, [CODES, failures, WINDOW_MS])
+
+    def both_ends(code: int, count: int) -> list[float | None]:
+        end = End(code, "", WINDOW_MS)
+        drawn = [delay_s(end, count, min), delay_s(end, count, max)]
+        return [None if each is None else each * 1000 for each in drawn]
+
+    assert dict(zip(CODES, delays, strict=True)) == {
+        code: [pytest.approx(both_ends(code, count)) for count in failures] for code in CODES
+    }
