@@ -15,6 +15,7 @@ import argparse
 import logging
 import math
 import os
+import random
 import shutil
 import signal
 import socket
@@ -36,12 +37,15 @@ from pydantic import ValidationError
 
 from deployments import serving
 from deployments.args import IngressArgs
+from deployments.goodbye import delete_applications
 
 log = logging.getLogger("segstream.launch")
 
 ROOT = Path(__file__).resolve().parent.parent
 _READY_S = 180.0
 _GOODBYE_S = 45.0
+_OTHERS_S = 10.0
+_RANGE = 100  # ports for the ingress replicas of a node
 
 BOTH: Mapping[str, str] = {
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "deployments.serving:configure_uvicorn",
@@ -135,7 +139,7 @@ def environment(profile: str, scratch: Path, config: Path) -> dict[str, str]:
         # the grace, and Ctrl-C should not take half a minute.
         listening_s = math.ceil(ingress.drain.grace_s / 3) + 1
         ours["RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S"] = str(listening_s)
-        ours["RAY_SERVE_HAPROXY_STATS_PORT"] = str(free_port())
+        ours.update(_own_ports())
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     return {**ours, **os.environ, "PATH": path}
 
@@ -167,6 +171,36 @@ def _haproxy_files(scratch: Path) -> dict[str, str]:
         f"{prefix}SERVER_STATE_BASE": str(scratch),
         f"{prefix}SERVER_STATE_FILE": str(scratch / "server-state"),
     }
+
+
+def _own_ports() -> dict[str, str]:
+    """Ports that no other cluster of this machine has.
+
+    The replicas' uvicorns, and Serve's fallback proxy, bind with SO_REUSEPORT: on the ports that
+    Serve gives to all, two clusters would take each other's connections.
+    """
+    single = ("HAPROXY_STATS", "HAPROXY_METRICS", "FALLBACK_PROXY_HTTP")
+    ports = {f"RAY_SERVE_{name}_PORT": free_port() for name in single}
+    first = _free_range()
+    ports["RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT"] = first
+    ports["RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT"] = first + _RANGE
+    return {name: str(port) for name, port in ports.items()}
+
+
+def _free_range() -> int:
+    """The first of ``_RANGE`` ports, below those that the system gives to clients."""
+    firsts = list(range(20_000, 32_000 - _RANGE, _RANGE))
+    random.shuffle(firsts)
+    return next(first for first in firsts if _is_free(first))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def free_port() -> int:
@@ -220,8 +254,9 @@ class Server:
         self, config: Path, env: Mapping[str, str], output: IO[bytes] | None = None
     ) -> None:
         serve = shutil.which("serve", path=str(Path(sys.executable).parent)) or "serve"
-        # A session of its own: the terminal's Ctrl-C reaches us alone, and Serve shuts down
-        # its replicas in order instead of all of them dying at once.
+        self._config = config
+        # A session of its own: the terminal's Ctrl-C reaches us alone, and everything is
+        # stopped in order instead of all of it dying at once.
         self._process = subprocess.Popen(
             [serve, "run", str(config)],
             cwd=ROOT,
@@ -236,21 +271,27 @@ class Server:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._note_family()
-        if self.running:
-            self.ask_to_stop()
-            try:
-                self._process.wait(_GOODBYE_S)
-            except subprocess.TimeoutExpired:
-                log.warning("it did not stop within %g s and is killed", _GOODBYE_S)
-                self._process.kill()
+        self.stop()
         for process in psutil.wait_procs(self._family, timeout=5)[1]:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
 
-    def ask_to_stop(self) -> None:
-        """What Ctrl-C does: Serve stops its replicas, each within its grace."""
+    def stop(self) -> None:
+        """What Ctrl-C does: the application goes, its clients told, and then Serve."""
+        self._note_family()
+        if not self.running:
+            return
+        content = yaml.safe_load(self._config.read_text())
+        # A drain takes the grace at most; the other replicas go after the ingress.
+        patience_s = _ingress_of(self._config).drain.grace_s + _OTHERS_S
+        if not delete_applications(self._family, content, patience_s):
+            log.info("the application could not be told to go; its connections are cut")
         self._process.send_signal(signal.SIGINT)
+        try:
+            self._process.wait(_GOODBYE_S)
+        except subprocess.TimeoutExpired:
+            log.warning("it did not stop within %g s and is killed", _GOODBYE_S)
+            self._process.kill()
 
     @property
     def running(self) -> bool:
