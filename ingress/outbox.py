@@ -6,8 +6,9 @@ its connection. Notices of dropped frames are gathered while the writer is
 busy and leave as one message per cause. Results are bounded by the session's
 credit, so their lane needs no bound of its own.
 
-Where the session can be resumed, replies, errors and statistics are numbered
-and kept in a ring as well, sent or not: what a returning client is sent again.
+Once the session is known and can be resumed, replies, errors and statistics are
+numbered and kept in a ring as well, sent or not: what a returning client is sent
+again. What is said before, errors about a client's first words, is of no session.
 """
 
 from __future__ import annotations
@@ -47,9 +48,8 @@ class Outbox:
         max_messages: int,
         max_bytes: int,
         on_full: Callable[[], None],
-        ring: ControlRing | None = None,
     ) -> None:
-        self._ring = ring
+        self._ring: ControlRing | None = None
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         self._on_full = on_full
@@ -64,6 +64,10 @@ class Outbox:
     def size_bytes(self) -> int:
         """Bytes that wait, notices of drops not counted."""
         return self._control_bytes + self._results_bytes
+
+    def number(self, ring: ControlRing) -> None:
+        """From here on, number what a resume may have to send again, and keep it in ``ring``."""
+        self._ring = ring
 
     def put_control(self, message: ServerMessage) -> None:
         """Append to the control lane; at its bound the message is let go and ``on_full`` called."""

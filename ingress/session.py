@@ -80,7 +80,6 @@ class Session:
             limits.outbox_messages,
             limits.outbox_bytes,
             self._outbox_full,
-            self._ring if dialect is Dialect.V1 else None,
         )
         self.stream = Stream(service, VOICES[dialect], self._outbox, self.figures)
         self._commands = Commands(
@@ -305,6 +304,8 @@ class Session:
             result_age_s=resume.result_age_s,
             timeout_s=2 * resume.store_timeout_s,
         )
+        if self.connection.state is not State.ACCEPTED:
+            return  # lost meanwhile; what was claimed stays for the client's next try
         resumes = self._service.metrics.session_resumes
         match back:
             case Resumed():
@@ -343,6 +344,7 @@ class Session:
         self, hold: Hold, hello: Hello, *, resumed: bool = False, why: str | None = None
     ) -> None:
         self.hold = hold
+        self._outbox.number(self._ring)
         self._tasks.create_task(hold.run())
         self.connection.greet()
         self._outbox.put_control(
