@@ -3,10 +3,10 @@
 Control messages (replies, errors, pings) go first and are never dropped: a
 peer that lets them pile up past the bound is not reading, and ``on_full`` ends
 its connection. Notices of dropped frames are gathered while the writer is
-busy and leave as one message per cause. Results are bounded by the session's
+busy and leave as one control message per cause. Results are bounded by the session's
 credit, so their lane needs no bound of its own.
 
-Once the session is known and can be resumed, replies, errors and statistics are
+Once the session is known and can be resumed, replies, errors, drops and statistics are
 numbered and kept in a ring as well, sent or not: what a returning client is sent
 again. What is said before, errors about a client's first words, is of no session.
 """
@@ -96,13 +96,17 @@ class Outbox:
         self._filled.set()
 
     def put_dropped(self, seq: int, cause: DropCause) -> None:
-        """Note that the frame ``seq`` gets no result; at the bound ``on_full`` is called."""
-        notices = self._drops.setdefault(cause, [])
-        if len(notices) >= _MAX_DROPS:
-            self._on_full()
-            return
-        notices.append(seq)
+        """Note that the frame ``seq`` gets no result."""
+        if len(self._drops.get(cause, ())) >= _MAX_DROPS:
+            self.tell_drops()
+        self._drops.setdefault(cause, []).append(seq)
         self._filled.set()
+
+    def tell_drops(self) -> None:
+        """Make messages of the notices; the writer is free for them, or the end has come."""
+        drops, self._drops = self._drops, {}
+        for cause, frames in drops.items():
+            self.put_control(Dropped(frames=tuple(frames), cause=cause))
 
     def put_result(self, kind: str, data: str | bytes) -> None:
         """Append to the lane of results."""
@@ -113,13 +117,12 @@ class Outbox:
     async def take(self) -> Outgoing:
         """The next message; waits for one."""
         while True:
+            if not self._control:
+                self.tell_drops()
             if self._control:
                 outgoing = self._control.popleft()
                 self._control_bytes -= size_of(outgoing.data)
                 return outgoing
-            if self._drops:
-                cause, frames = self._drops.popitem()
-                return Outgoing("dropped", encode_text(Dropped(frames=tuple(frames), cause=cause)))
             if self._results:
                 outgoing = self._results.popleft()
                 self._results_bytes -= size_of(outgoing.data)

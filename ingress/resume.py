@@ -57,6 +57,10 @@ class Numbered:
     kind: str
     text: str
 
+    @property
+    def size_bytes(self) -> int:
+        return len(self.text.encode())
+
 
 class ControlRing:
     """The last numbered control messages of a session, oldest first."""
@@ -80,9 +84,9 @@ class ControlRing:
         assert message.seq > self.newest
         self.newest = message.seq
         self._kept.append(message)
-        self._bytes += len(message.text.encode())
+        self._bytes += message.size_bytes
         while len(self._kept) > self._max_messages or self._bytes > self._max_bytes:
-            self._bytes -= len(self._kept.popleft().text.encode())
+            self._bytes -= self._kept.popleft().size_bytes
 
     def restore(self, kept: Iterable[Numbered], newest: int) -> None:
         """Go on where a parked session ended."""
@@ -147,7 +151,6 @@ class Parked:
         result_seq: seq of the newest result; 0 before the first.
         frame_seq: the newest frame's, by the client's count; -1 before the first.
         unacked: (result seq, frame seq) of the results that were not acknowledged.
-        unanswered: seqs of frames that got no answer.
         newest: the newest result, where one was made.
         last_request: id of the newest request that was received.
     """
@@ -157,7 +160,6 @@ class Parked:
     result_seq: int = 0
     frame_seq: int = -1
     unacked: tuple[tuple[int, int], ...] = ()
-    unanswered: tuple[int, ...] = ()
     newest: NewestResult | None = None
     last_request: str | int | None = None
 
@@ -165,7 +167,7 @@ class Parked:
     def size_bytes(self) -> int:
         """What it takes to keep this, in bytes."""
         result = len(self.newest.message) if self.newest else 0
-        return result + sum(len(message.text) for message in self.control) + 512
+        return result + sum(message.size_bytes for message in self.control) + 512
 
     def control_after(self, seq: int) -> tuple[Numbered, ...] | None:
         """The control messages after ``seq``; None where some of them are not kept."""
@@ -174,14 +176,13 @@ class Parked:
             return None
         return tuple(message for message in self.control if message.seq > seq)
 
-    def lost_frames(self, last_seq: int, replayed: NewestResult | None) -> tuple[int, ...]:
-        """Seqs of the frames that a client which has results up to ``last_seq`` gets no more of."""
-        undelivered = (
+    def undelivered(self, last_seq: int, replayed: NewestResult | None) -> tuple[int, ...]:
+        """Seqs of the frames whose results were lost; the client has those up to ``last_seq``."""
+        return tuple(
             frame_seq
             for seq, frame_seq in self.unacked
             if seq > last_seq and (replayed is None or seq != replayed.seq)
         )
-        return (*undelivered, *self.unanswered)
 
     def young_result(self, last_seq: int, max_age_s: float) -> NewestResult | None:
         """The newest result, where the client lacks it and it is young."""

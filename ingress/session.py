@@ -213,6 +213,7 @@ class Session:
         """End the stream and the commands; whether the store has the session now."""
         parked = self.stream.end()
         self._commands.end()
+        self._outbox.tell_drops()
         if self.hold is None or not disconnect.reason.kept:
             return False
         return await self.hold.park(
@@ -361,9 +362,8 @@ class Session:
         )
 
     def _adopt(self, settings: SessionSettings) -> None:
-        """Put settings in force that outlived a connection; a mode that is no more is not."""
-        if settings.mode in self._service.modes:
-            self.stream.adopt(settings.mode, settings.view)
+        """Put settings in force that outlived a connection."""
+        self.stream.adopt(settings.mode, settings.view)
         self._commands.subscribe(settings.stats_every_s)
 
     def _settings_in_force(self) -> SessionSettings:

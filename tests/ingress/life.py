@@ -204,9 +204,7 @@ class StoreLine(FakeStore):
         self, session: str, token: bytes, origin: str | None, new_token: bytes, *, orphaned: bool
     ) -> Claim:
         return await self._ask(
-            lambda now: self.memory.claim(
-                session, token, origin, new_token, now, orphaned=orphaned
-            )
+            lambda now: self.memory.claim(session, token, origin, new_token, now, orphaned=orphaned)
         )
 
     async def release(self, session: str) -> bool:
@@ -236,6 +234,7 @@ class Replica:
         self.landed: dict[bytes, float] = {}  # by picture, when its result was made
         self.renewing = asyncio.create_task(self.service.roll.run())
         self.draining: asyncio.Task[None] | None = None
+        self.drained = 0  # connections from before the drain
         metrics = self.service.metrics
         self._accepted = metrics.connections._value
         self._ended = [c._value for c in metrics.disconnects._metrics.values()]
@@ -260,6 +259,7 @@ class Replica:
 
     def drain(self) -> None:
         if self.draining is None:
+            self.drained = len(self.lives)
             self.draining = asyncio.create_task(self.service.drainage.run())
 
     def kill(self) -> None:
@@ -321,10 +321,14 @@ class Life:
         return getattr(self.ends[0], "reason") if self.ends else None  # noqa: B009
 
     @property
+    def parted(self) -> bool:
+        """Whether it is off the roll."""
+        return all(session is not self.session for session in self.replica.service.roll)
+
+    @property
     def live(self) -> bool:
-        return not self.task.done() and self.session.connection.state in (
-            State.OPEN, State.DRAINING,
-        )  # fmt: skip
+        greeted = self.session.connection.state in (State.OPEN, State.DRAINING)
+        return greeted and not self.session.stream._ended and not self.task.done()
 
     def cancel(self) -> None:
         if not self.task.done():
@@ -345,7 +349,9 @@ class Life:
             assert len(self.ends) == 0 or self.session.hold is not None  # it may still forget
             assert self.closed_at is None or now <= self.closed_at + 1 + EPSILON_S, "a task lingers"
             return
-        assert self.task.cancelled() == bool(self.cancelled), "a cancellation is re-raised"
+        assert self.task.cancelled() == bool(self.cancelled), (
+            f"cancelled {self.cancelled} times, {self.task}, {self.reason}, {self.task.cancelling()}"
+        )
         if not self.task.cancelled():
             assert self.task.exception() is None
         assert len(self.ends) == (1 if accepted else 0), "one log line per disconnect"

@@ -199,7 +199,9 @@ class Lives(RuleBasedStateMachine):
     def _expected(self, client: V1Client, where: int) -> Return:
         """What a client that comes back now may expect."""
         trail = list(client.trail)
-        holds = [life for life in trail if life.session.hold is not None]
+        assert client.known is not None
+        name = client.known.session
+        holds = [life for life in trail if life.session.hold and life.session.id == name]
         calm = not client.doubt and not self.troubled and bool(holds)
         calm = calm and self.replicas[where].draining is None
         ended = [life.ended_at for life in holds if not life.live]
@@ -207,9 +209,7 @@ class Lives(RuleBasedStateMachine):
         calm = calm and (live or max(ended, default=0) > self.now - TTL_S + 3)
         calm = calm and all(self._left_well(life) for life in trail)
         client.transit_s = 0.0 if self.trouble_at < 0 else 0.6
-        return Return(
-            trail, must=calm and not any(life.killed for life in trail), must_keep=calm
-        )
+        return Return(trail, must=calm and not any(life.killed for life in trail), must_keep=calm)
 
     def _left_well(self, life: Life) -> bool:
         """Whether nothing was in the way of the session of ``life`` getting to the store."""
@@ -488,7 +488,8 @@ class Lives(RuleBasedStateMachine):
                 if self.quiet and life.live and not life.session._watch._ending.done():
                     assert life.wire.unread == 0, "the reader has stopped"
             if replica.draining and replica.draining.done():
-                assert len(replica.service.roll) == 0, "drained and not empty"
+                left = [life.reason for life in replica.lives[: replica.drained] if not life.parted]
+                assert left == [], "drained and not empty"
         memory = self.store.memory
         records = [*memory._held.values(), *memory._parked.values()]
         assert memory.parked_bytes == sum(r.parked.size_bytes for r in records if r.parked)
