@@ -13,8 +13,9 @@ Rules
 4. Who holds a session's newest token holds the session: each claim makes a new
    one, and only writes under the newest are taken, so a replica that was thought
    dead changes nothing. Writes carry a serial; one that arrives late is ignored.
-   What was parked stays until the client has confirmed the new token, so a
-   connection that is lost while it resumes costs nothing.
+   What was parked stays until the client has confirmed the new token, and
+   settings that a new session began with stay as well, so a connection that is
+   lost while it resumes costs nothing.
 5. Everything is bounded: the ring by count and bytes, the parked sessions of a
    store by number and bytes, oldest first out, and each record by a deadline
    that the replica which holds the session must renew.
@@ -153,6 +154,7 @@ class Parked:
         unacked: (result seq, frame seq) of the results that were not acknowledged.
         newest: the newest result, where one was made.
         last_request: id of the newest request that was received.
+        settings_only: nothing of the above is left.
     """
 
     control: tuple[Numbered, ...] = ()
@@ -162,6 +164,7 @@ class Parked:
     unacked: tuple[tuple[int, int], ...] = ()
     newest: NewestResult | None = None
     last_request: str | int | None = None
+    settings_only: bool = False
 
     @property
     def size_bytes(self) -> int:

@@ -153,7 +153,7 @@ class Session:
         except asyncio.CancelledError:
             # By Serve because the peer left, or with the whole replica.
             disconnect = Disconnect("proxy_lost", "the request was cancelled")
-            disconnect = await self.connection.last_words(_LAST_WORDS_S) or disconnect
+            disconnect = await self._last_words() or disconnect
             raise
         finally:
             try:
@@ -195,6 +195,14 @@ class Session:
         return first
 
     # ------------------------------------------------------------------ the end
+
+    async def _last_words(self) -> Disconnect | None:
+        """What the connection says of an end that came as a cancellation; a bug is one, too."""
+        last_words = self.connection.last_words(_LAST_WORDS_S)
+        (said,) = await asyncio.gather(last_words, return_exceptions=True)
+        if isinstance(said, BaseException) and not isinstance(said, Disconnect):
+            return self._fate(BaseExceptionGroup("last words", [said]))
+        return said
 
     async def _part(self, disconnect: Disconnect) -> None:
         """Leave what is worth keeping with the store, say goodbye, close."""
