@@ -104,9 +104,12 @@ class Outbox:
 
     def tell_drops(self) -> None:
         """Make messages of the notices; the writer is free for them, or the end has come."""
-        drops, self._drops = self._drops, {}
-        for cause, frames in drops.items():
-            self.put_control(Dropped(frames=tuple(frames), cause=cause))
+        while self._drops:
+            self._tell_cause()
+
+    def _tell_cause(self) -> None:
+        cause, frames = self._drops.popitem()
+        self.put_control(Dropped(frames=tuple(frames), cause=cause))
 
     def put_result(self, kind: str, data: str | bytes) -> None:
         """Append to the lane of results."""
@@ -117,8 +120,8 @@ class Outbox:
     async def take(self) -> Outgoing:
         """The next message; waits for one."""
         while True:
-            if not self._control:
-                self.tell_drops()
+            if self._drops and not self._control:
+                self._tell_cause()
             if self._control:
                 outgoing = self._control.popleft()
                 self._control_bytes -= size_of(outgoing.data)

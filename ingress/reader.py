@@ -134,6 +134,7 @@ class Reader:
                 raise BadMessage("hello: was said already", reply_to=message.id)
             case Hello():
                 self._hello_said = True
+                self._watch.hello()
                 greet(message)
             case ChangeMode() | UpdateViz() | GetStats() | SubscribeStats():
                 self._watch.active()

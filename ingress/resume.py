@@ -38,6 +38,7 @@ from typing import Protocol
 from models.view import View
 
 _TOKEN_BYTES = 32
+_MAX_TOKENS = 4
 
 
 def new_token() -> str:
@@ -110,7 +111,7 @@ class Title:
     """Who may have a session, and with which settings.
 
     Attributes:
-        tokens: hashes of the valid tokens, newest first; two until a rotation is confirmed.
+        tokens: hashes of the valid tokens, newest first; several until a rotation is confirmed.
         origin: the ``Origin`` of the page that opened it, where a page did.
         settings: mode and view in force.
         serial: grows with each write under one newest token.
@@ -130,6 +131,15 @@ class Title:
         """Whether a client with that token and origin may have the session."""
         known = [hmac.compare_digest(token, kept) for kept in self.tokens]
         return any(known) and origin == self.origin
+
+    def rotated(self, new_token: bytes, given: bytes) -> Title:
+        """This, claimed with the token ``given``: those before it are void.
+
+        Newer ones stay, for the client that got one of them while an older connection of its
+        own was still on its way here.
+        """
+        newer = self.tokens[: self.tokens.index(given)][: _MAX_TOKENS - 2]
+        return replace(self, tokens=(new_token, *newer, given), serial=self.serial + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,7 +361,7 @@ class MemoryStore:
             raise ClaimRefused("the session is not there any more; a new one was started")
         if session in self._held and not orphaned:
             return Claim(record.title, held=True)
-        title = replace(record.title, tokens=(new_token, token), serial=record.title.serial + 1)
+        title = record.title.rotated(new_token, token)
         parked = record.at(now).parked
         self._put(self._held, session, Record(title, now, parked))
         return Claim(title, parked)

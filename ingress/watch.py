@@ -36,6 +36,7 @@ class Watch:
         self.born_at = self.heard_at = self._active_at = self._pinged_at = self._clock()
         self._ping_out: int | None = None
         self._no_credit_since: float | None = None
+        self._hello_said = False
 
     @property
     def age_s(self) -> float:
@@ -50,6 +51,10 @@ class Watch:
     def heard(self) -> None:
         """Something came from the client."""
         self.heard_at = self._clock()
+
+    def hello(self) -> None:
+        """It was the hello; the welcome may have to wait for the session store."""
+        self._hello_said = True
 
     def active(self) -> None:
         """It was a frame or a command."""
@@ -120,7 +125,7 @@ class Watch:
             silence_s = self._keepalive.heartbeat_s + self._keepalive.timeout_s
             silent = Disconnect("keepalive_timeout", f"nothing was heard for {silence_s:g} s")
             deadlines.append((self.heard_at + silence_s, silent))
-        if state is State.ACCEPTED:
+        if state is State.ACCEPTED and not self._hello_said:
             hello_s = limits.hello_timeout_s
             mute = Disconnect("hello_timeout", f"no hello within {hello_s:g} s")
             deadlines.append((self.born_at + hello_s, mute))

@@ -172,6 +172,10 @@ class Lives(RuleBasedStateMachine):
     def resume(
         self, who: int, where: int, early: bool, late: bool, numbers: str, turns: int | None
     ) -> None:
+        if numbers and self.troubled:
+            numbers = ""
+        if numbers:
+            turns = None  # the lie is to be over when the client comes again
         if self.v1[who].known is not None:
             self.run(self._resume(self.v1[who], where, numbers, early, late), turns)
 
