@@ -305,7 +305,7 @@ class Lives(RuleBasedStateMachine):
         assert client.known is not None
         if kind == "ack ahead":
             client.send_frame(10_000)
-        elif client.frame_seq in client.known.frames:
+        elif client.known.frames.get(client.frame_seq, "lost on the way") != "lost on the way":
             client.send_frame_again()
         self.run(asyncio.sleep(0), turns)
 
