@@ -350,7 +350,7 @@ class Life:
             assert self.closed_at is None or now <= self.closed_at + 1 + EPSILON_S, "a task lingers"
             return
         assert self.task.cancelled() == bool(self.cancelled), (
-            f"cancelled {self.cancelled} times, {self.task}, {self.reason}, {self.task.cancelling()}"
+            f"cancelled {self.cancelled} times, ended as {self.reason}: {self.task}"
         )
         if not self.task.cancelled():
             assert self.task.exception() is None

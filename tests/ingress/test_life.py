@@ -13,19 +13,29 @@ from collections import Counter
 from collections.abc import Coroutine, Iterator, Sequence
 from typing import Any
 
-from hypothesis import HealthCheck, note, settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ingress.disconnects import DISCONNECTS, disconnect_seen
-from ingress.lifecycle import State
 from ingress.resume import new_token
 from ingress.settings import Resume
 from models.frame import FrameFailure, FrameOutcome, FrameRequest
 from tests.ingress.conftest import FakeStore, lost, result
 from tests.ingress.life import (
-    EPSILON_S, GROUPS, ORIGIN, RENEW_S, TTL_S,
-    Dialect, Life, Planted, PlainClient, Referee, Replica, Return, V1Client, WatchfulLoop,
+    GROUPS,
+    ORIGIN,
+    RENEW_S,
+    TTL_S,
+    Dialect,
+    Life,
+    PlainClient,
+    Planted,
+    Referee,
+    Replica,
+    Return,
+    V1Client,
+    WatchfulLoop,
 )  # fmt: skip
 
 V1 = st.integers(0, 2)

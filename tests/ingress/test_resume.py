@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 from collections.abc import Iterator
 from dataclasses import replace
@@ -361,10 +362,8 @@ def test_the_store_is_bounded_and_its_count_is_right_whatever_is_asked(
             case "park":
                 store.park(name, owner, parked(n, control=n), now)
             case "claim":
-                try:
+                with contextlib.suppress(ClaimRefused):
                     store.claim(name, tokens[token], ORIGIN, tokens[n % 4], now, orphaned=n > 3)
-                except ClaimRefused:
-                    pass
             case "forget":
                 store.forget(name, owner)
             case "renew":
