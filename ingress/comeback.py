@@ -8,7 +8,8 @@ old one is made to let go first: one live connection per session.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 from ingress.protocol import ResumeRequest
 from ingress.resume import (
@@ -66,13 +67,17 @@ async def come_back(
     try:
         async with asyncio.timeout(timeout_s):
             claim = await _claim(store, request, origin, hash_token(token))
-            back = _resumed(request, claim, result_age_s)
-            if isinstance(back, Afresh):
-                await store.forget(request.session, claim.title)
     except ClaimRefused as refused:
         return Afresh(str(refused), REFUSED)
     except (StoreLost, TimeoutError):
         return Afresh("the session store does not answer; a new session was started", STORE_LOST)
+    back = _resumed(request, claim, result_age_s)
+    if isinstance(back, Afresh):
+        # Its client asks once more if it never hears of this.
+        title = replace(claim.title, serial=claim.title.serial + 1)
+        with suppress(StoreLost, TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await store.park(request.session, title, Parked(settings_only=True))
     return back
 
 
@@ -81,19 +86,21 @@ async def _claim(
 ) -> Claim:
     """Claim, and where another connection holds the session, have it let go and claim again."""
     given = hash_token(request.token)
-    orphaned = False
+    orphaned, clock = False, asyncio.get_running_loop().time
     for _ in range(_TRIES):
+        asked_at = clock()
         claim = await store.claim(request.session, given, origin, new_token, orphaned=orphaned)
         if not claim.held:
-            return claim
+            on_its_way_s = clock() - asked_at
+            return replace(claim, parked=claim.parked and claim.parked.aged(on_its_way_s))
         orphaned = not await store.release(request.session)
     raise ClaimRefused("other connections keep taking the session; a new one was started")
 
 
 def _resumed(request: ResumeRequest, claim: Claim, result_age_s: float) -> Resumed | Afresh:
     parked = claim.parked
-    if parked is None:
-        why = "the server that held the session is gone; mode and view were kept"
+    if parked is None or parked.settings_only:
+        why = "what was sent meanwhile is not there any more; mode and view were kept"
         return Afresh(why, SETTINGS_ONLY, claim.title.settings)
     control = parked.control_after(request.last_control)
     if control is None:

@@ -98,11 +98,11 @@ class Commands:
         task.add_done_callback(self._done)
 
     def _done(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled():
+        if not task.cancelled() and task.exception() is None:
             del self._under_way[task]
 
     def end(self) -> None:
-        """Answer the commands that the end of the connection cut short."""
+        """Answer the commands that the end of the connection, or a bug, cut short."""
         for command in self._under_way.values():
             changing = isinstance(command, ChangeMode)
             code = ErrorCode.MODE_CHANGE_FAILED if changing else ErrorCode.STATS_FAILED

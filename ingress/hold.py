@@ -28,6 +28,7 @@ class Hold:
         self._store = store
         self._title = title
         self._due = asyncio.Event()
+        self.behind = False  # a write was lost
 
     @classmethod
     def fresh(
@@ -62,12 +63,16 @@ class Hold:
         self._due.set()
 
     async def run(self) -> None:
-        """Write whenever a write is due; one that was lost is due again when the roll finds out."""
+        """Write whenever a write is due; one that was lost is due again when the store is back."""
         while True:
             await self._due.wait()
             self._due.clear()
-            with suppress(StoreLost):
+            try:
                 await self._store.hold(self.session, self._title)
+            except StoreLost:
+                self.behind = True
+            else:
+                self.behind = False
 
     async def park(self, parked: Parked) -> bool:
         """Leave the session to the store; whether it took it."""

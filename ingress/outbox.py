@@ -3,11 +3,12 @@
 Control messages (replies, errors, pings) go first and are never dropped: a
 peer that lets them pile up past the bound is not reading, and ``on_full`` ends
 its connection. Notices of dropped frames are gathered while the writer is
-busy and leave as one message per cause. Results are bounded by the session's
+busy and leave as one control message per cause. Results are bounded by the session's
 credit, so their lane needs no bound of its own.
 
-Where the session can be resumed, replies, errors and statistics are numbered
-and kept in a ring as well, sent or not: what a returning client is sent again.
+Once the session is known and can be resumed, replies, errors, drops and statistics are
+numbered and kept in a ring as well, sent or not: what a returning client is sent
+again. What is said before, errors about a client's first words, is of no session.
 """
 
 from __future__ import annotations
@@ -47,9 +48,8 @@ class Outbox:
         max_messages: int,
         max_bytes: int,
         on_full: Callable[[], None],
-        ring: ControlRing | None = None,
     ) -> None:
-        self._ring = ring
+        self._ring: ControlRing | None = None
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         self._on_full = on_full
@@ -64,6 +64,10 @@ class Outbox:
     def size_bytes(self) -> int:
         """Bytes that wait, notices of drops not counted."""
         return self._control_bytes + self._results_bytes
+
+    def number(self, ring: ControlRing) -> None:
+        """From here on, number what a resume may have to send again, and keep it in ``ring``."""
+        self._ring = ring
 
     def put_control(self, message: ServerMessage) -> None:
         """Append to the control lane; at its bound the message is let go and ``on_full`` called."""
@@ -92,13 +96,20 @@ class Outbox:
         self._filled.set()
 
     def put_dropped(self, seq: int, cause: DropCause) -> None:
-        """Note that the frame ``seq`` gets no result; at the bound ``on_full`` is called."""
-        notices = self._drops.setdefault(cause, [])
-        if len(notices) >= _MAX_DROPS:
-            self._on_full()
-            return
-        notices.append(seq)
+        """Note that the frame ``seq`` gets no result."""
+        if len(self._drops.get(cause, ())) >= _MAX_DROPS:
+            self.tell_drops()
+        self._drops.setdefault(cause, []).append(seq)
         self._filled.set()
+
+    def tell_drops(self) -> None:
+        """Make messages of the notices; the writer is free for them, or the end has come."""
+        while self._drops:
+            self._tell_cause()
+
+    def _tell_cause(self) -> None:
+        cause, frames = self._drops.popitem()
+        self.put_control(Dropped(frames=tuple(frames), cause=cause))
 
     def put_result(self, kind: str, data: str | bytes) -> None:
         """Append to the lane of results."""
@@ -109,13 +120,12 @@ class Outbox:
     async def take(self) -> Outgoing:
         """The next message; waits for one."""
         while True:
+            if self._drops and not self._control:
+                self._tell_cause()
             if self._control:
                 outgoing = self._control.popleft()
                 self._control_bytes -= size_of(outgoing.data)
                 return outgoing
-            if self._drops:
-                cause, frames = self._drops.popitem()
-                return Outgoing("dropped", encode_text(Dropped(frames=tuple(frames), cause=cause)))
             if self._results:
                 outgoing = self._results.popleft()
                 self._results_bytes -= size_of(outgoing.data)

@@ -385,7 +385,7 @@ class ServerMessage(BaseModel):
 
     reply_to: RequestId | None = None
     control_seq: int | None = Field(
-        None, description="v1: grows by one with each reply, error and stats of a session."
+        None, description="v1: grows by one with each reply, error, stats and dropped of a session."
     )
 
     @model_serializer(mode="wrap")
@@ -530,8 +530,8 @@ SERVER_MESSAGES: Mapping[Dialect, tuple[type[ServerMessage], ...]] = {
 }  # fmt: skip
 
 # The control lane of a session: what a returning client is sent again if it lacks it. The
-# rest is about one connection (welcome, ping, pong, bye) or made anew at a resume (dropped).
-NUMBERED = frozenset({ModeChanged, VizUpdated, Stats, Error})
+# rest is about one connection: welcome, ping, pong, bye.
+NUMBERED = frozenset({ModeChanged, VizUpdated, Stats, Error, Dropped})
 
 _SERVER_UNION: TypeAdapter[ServerMessage] = TypeAdapter(
     Annotated[

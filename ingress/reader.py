@@ -33,6 +33,7 @@ from ingress.protocol import (
     Ping,
     PlainFrame,
     Pong,
+    RequestId,
     ServerPong,
     SubscribeStats,
     UpdateViz,
@@ -53,7 +54,7 @@ class Reader:
 
     Attributes:
         newest_seq: of the frames; -1 before the first. A resume sets where it goes on.
-        last_request: the id of the newest message that carried one.
+        last_request: the id of the newest request that has its reply, or a task that will reply.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class Reader:
         self._outbox = outbox
         self._confirm = confirm
         self.newest_seq = -1
-        self.last_request: str | int | None = None
+        self.last_request: RequestId | None = None
         self._hello_said = False
         self._bad_messages: deque[float] = deque(maxlen=limits.max_bad_messages)
 
@@ -105,7 +106,6 @@ class Reader:
         if len(text) > limit:
             raise BadMessage(f"a text message of {len(text)} characters; at most {limit} are taken")
         message = parse_text(text, self._dialect)
-        self.last_request = message.id if message.id is not None else self.last_request
         self._metrics.messages.labels("in", type_of(type(message))).inc()
         if not greeted and not isinstance(message, Hello):
             raise BadMessage("say hello first", reply_to=message.id)
@@ -139,6 +139,7 @@ class Reader:
             case ChangeMode() | UpdateViz() | GetStats() | SubscribeStats():
                 self._watch.active()
                 commands.handle(message)
+                self._received(message.id)
 
     def _on_plain_frame(self, message: PlainFrame) -> None:
         self._watch.active()
@@ -162,7 +163,7 @@ class Reader:
             )
         self.newest_seq = frame.seq
         self._watch.active()
-        self._acknowledge(frame.ack)
+        self._acknowledge(frame.ack, frame.seq)
         self._confirm()
         self._arrive(frame)
 
@@ -175,17 +176,20 @@ class Reader:
         else:
             self._stream.arrive(frame)
 
-    def _acknowledge(self, seq: int) -> None:
+    def _received(self, request: RequestId | None) -> None:
+        self.last_request = self.last_request if request is None else request
+
+    def _acknowledge(self, seq: int, frame_seq: int | None = None) -> None:
         try:
             self._stream.acknowledge(seq)
         except AckAhead as error:
-            raise BadMessage(str(error)) from None
+            raise BadMessage(str(error), frame_seq=frame_seq) from None
         self._watch.credit(exhausted=self._stream.credit_exhausted)
 
     def _on_bad(self, error: BadMessage) -> None:
         now = asyncio.get_running_loop().time()
         self._metrics.messages.labels("in", "bad").inc()
-        self.last_request = error.reply_to if error.reply_to is not None else self.last_request
+        self._received(error.reply_to)
         full = len(self._bad_messages) == self._bad_messages.maxlen
         if full and now - self._bad_messages[0] < _BAD_MESSAGE_WINDOW_S:
             raise Disconnect("policy_violation", "too many bad messages")

@@ -13,8 +13,9 @@ Rules
 4. Who holds a session's newest token holds the session: each claim makes a new
    one, and only writes under the newest are taken, so a replica that was thought
    dead changes nothing. Writes carry a serial; one that arrives late is ignored.
-   What was parked stays until the client has confirmed the new token, so a
-   connection that is lost while it resumes costs nothing.
+   What was parked stays until the client has confirmed the new token, and
+   settings that a new session began with stay as well, so a connection that is
+   lost while it resumes costs nothing.
 5. Everything is bounded: the ring by count and bytes, the parked sessions of a
    store by number and bytes, oldest first out, and each record by a deadline
    that the replica which holds the session must renew.
@@ -37,6 +38,7 @@ from typing import Protocol
 from models.view import View
 
 _TOKEN_BYTES = 32
+_MAX_TOKENS = 4
 
 
 def new_token() -> str:
@@ -56,6 +58,10 @@ class Numbered:
     seq: int
     kind: str
     text: str
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.text.encode())
 
 
 class ControlRing:
@@ -80,9 +86,9 @@ class ControlRing:
         assert message.seq > self.newest
         self.newest = message.seq
         self._kept.append(message)
-        self._bytes += len(message.text.encode())
+        self._bytes += message.size_bytes
         while len(self._kept) > self._max_messages or self._bytes > self._max_bytes:
-            self._bytes -= len(self._kept.popleft().text.encode())
+            self._bytes -= self._kept.popleft().size_bytes
 
     def restore(self, kept: Iterable[Numbered], newest: int) -> None:
         """Go on where a parked session ended."""
@@ -105,7 +111,7 @@ class Title:
     """Who may have a session, and with which settings.
 
     Attributes:
-        tokens: hashes of the valid tokens, newest first; two until a rotation is confirmed.
+        tokens: hashes of the valid tokens, newest first; several until a rotation is confirmed.
         origin: the ``Origin`` of the page that opened it, where a page did.
         settings: mode and view in force.
         serial: grows with each write under one newest token.
@@ -125,6 +131,15 @@ class Title:
         """Whether a client with that token and origin may have the session."""
         known = [hmac.compare_digest(token, kept) for kept in self.tokens]
         return any(known) and origin == self.origin
+
+    def rotated(self, new_token: bytes, given: bytes) -> Title:
+        """This, claimed with the token ``given``: those before it are void.
+
+        Newer ones stay, for the client that got one of them while an older connection of its
+        own was still on its way here.
+        """
+        newer = self.tokens[: self.tokens.index(given)][: _MAX_TOKENS - 2]
+        return replace(self, tokens=(new_token, *newer, given), serial=self.serial + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +162,9 @@ class Parked:
         result_seq: seq of the newest result; 0 before the first.
         frame_seq: the newest frame's, by the client's count; -1 before the first.
         unacked: (result seq, frame seq) of the results that were not acknowledged.
-        unanswered: seqs of frames that got no answer.
         newest: the newest result, where one was made.
         last_request: id of the newest request that was received.
+        settings_only: nothing of the above is left.
     """
 
     control: tuple[Numbered, ...] = ()
@@ -157,15 +172,15 @@ class Parked:
     result_seq: int = 0
     frame_seq: int = -1
     unacked: tuple[tuple[int, int], ...] = ()
-    unanswered: tuple[int, ...] = ()
     newest: NewestResult | None = None
     last_request: str | int | None = None
+    settings_only: bool = False
 
     @property
     def size_bytes(self) -> int:
         """What it takes to keep this, in bytes."""
         result = len(self.newest.message) if self.newest else 0
-        return result + sum(len(message.text) for message in self.control) + 512
+        return result + sum(message.size_bytes for message in self.control) + 512
 
     def control_after(self, seq: int) -> tuple[Numbered, ...] | None:
         """The control messages after ``seq``; None where some of them are not kept."""
@@ -174,14 +189,13 @@ class Parked:
             return None
         return tuple(message for message in self.control if message.seq > seq)
 
-    def lost_frames(self, last_seq: int, replayed: NewestResult | None) -> tuple[int, ...]:
-        """Seqs of the frames that a client which has results up to ``last_seq`` gets no more of."""
-        undelivered = (
+    def undelivered(self, last_seq: int, replayed: NewestResult | None) -> tuple[int, ...]:
+        """Seqs of the frames whose results were lost; the client has those up to ``last_seq``."""
+        return tuple(
             frame_seq
             for seq, frame_seq in self.unacked
             if seq > last_seq and (replayed is None or seq != replayed.seq)
         )
-        return (*undelivered, *self.unanswered)
 
     def young_result(self, last_seq: int, max_age_s: float) -> NewestResult | None:
         """The newest result, where the client lacks it and it is young."""
@@ -347,7 +361,7 @@ class MemoryStore:
             raise ClaimRefused("the session is not there any more; a new one was started")
         if session in self._held and not orphaned:
             return Claim(record.title, held=True)
-        title = replace(record.title, tokens=(new_token, token), serial=record.title.serial + 1)
+        title = record.title.rotated(new_token, token)
         parked = record.at(now).parked
         self._put(self._held, session, Record(title, now, parked))
         return Claim(title, parked)

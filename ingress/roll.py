@@ -1,7 +1,7 @@
 """The roll of one replica: which sessions are attached to it, from accept to the end.
 
 It renews them in the store, so that they outlive a silence but not their
-replica, and has those that the store lost written again. A session that the
+replica, and has those that the store lost, or missed a write of, written again. A session that the
 store knows as another replica's was taken over while this one was not heard
 of: its old connection ends here.
 """
@@ -89,7 +89,8 @@ class Roll:
     async def release(self, session_id: str) -> bool:
         """Have the session of that id let go; whether it was here and the store has it now."""
         found = [session for session in self if session.id == session_id and session.hold]
-        return any([await session.let_go() for session in found])
+        # One that let go before may still be closing: it says nothing of the one after it.
+        return bool(found) and all([await session.let_go() for session in found])
 
     async def run(self) -> None:
         """Renew all sessions in the store, again and again."""
@@ -111,7 +112,8 @@ class Roll:
         renewal = await self._store.renew(
             {token: hold.session for token, (_, hold) in held.items()}
         )
-        for token in renewal.unknown & held.keys():
-            held[token][1].write()
+        for token, (_, hold) in held.items():
+            if token in renewal.unknown or hold.behind:
+                hold.write()
         for token in renewal.taken & held.keys():
             held[token][0].end(Disconnect("replaced", TAKEN_OVER))

@@ -81,7 +81,6 @@ class Session:
             limits.outbox_messages,
             limits.outbox_bytes,
             self._outbox_full,
-            self._ring if dialect is Dialect.V1 else None,
         )
         self.stream = Stream(service, VOICES[dialect], self._outbox, self.figures)
         self._commands = Commands(
@@ -155,7 +154,7 @@ class Session:
         except asyncio.CancelledError:
             # By Serve because the peer left, or with the whole replica.
             disconnect = Disconnect("proxy_lost", "the request was cancelled")
-            disconnect = await self.connection.last_words(_LAST_WORDS_S) or disconnect
+            disconnect = await self._last_words() or disconnect
             raise
         finally:
             try:
@@ -201,6 +200,14 @@ class Session:
 
     # ------------------------------------------------------------------ the end
 
+    async def _last_words(self) -> Disconnect | None:
+        """What the connection says of an end that came as a cancellation; a bug is one, too."""
+        last_words = self.connection.last_words(_LAST_WORDS_S)
+        (said,) = await asyncio.gather(last_words, return_exceptions=True)
+        if isinstance(said, BaseException) and not isinstance(said, Disconnect):
+            return self._fate(BaseExceptionGroup("last words", [said]))
+        return said
+
     async def _part(self, disconnect: Disconnect) -> None:
         """Leave what is worth keeping with the store, say goodbye, close."""
         kept = False
@@ -218,6 +225,7 @@ class Session:
         """End the stream and the commands; whether the store has the session now."""
         parked = self.stream.end()
         self._commands.end()
+        self._outbox.tell_drops()
         if self.hold is None or not disconnect.reason.kept:
             return False
         return await self.hold.park(
@@ -309,6 +317,8 @@ class Session:
             result_age_s=resume.result_age_s,
             timeout_s=2 * resume.store_timeout_s,
         )
+        if self.connection.state is not State.ACCEPTED:
+            return  # lost meanwhile; what was claimed stays for the client's next try
         resumes = self._service.metrics.session_resumes
         match back:
             case Resumed():
@@ -347,6 +357,7 @@ class Session:
         self, hold: Hold, hello: Hello, *, resumed: bool = False, why: str | None = None
     ) -> None:
         self.hold = hold
+        self._outbox.number(self._ring)
         self._tasks.create_task(hold.run())
         self.connection.greet()
         self._outbox.put_control(
@@ -363,9 +374,8 @@ class Session:
         )
 
     def _adopt(self, settings: SessionSettings) -> None:
-        """Put settings in force that outlived a connection; a mode that is no more is not."""
-        if settings.mode in self._service.modes:
-            self.stream.adopt(settings.mode, settings.view)
+        """Put settings in force that outlived a connection."""
+        self.stream.adopt(settings.mode, settings.view)
         self._commands.subscribe(settings.stats_every_s)
 
     def _settings_in_force(self) -> SessionSettings:

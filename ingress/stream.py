@@ -135,28 +135,26 @@ class Stream:
         self._offer()
 
     def adopt(self, mode: str, view: View) -> None:
-        """Begin with these, before the first frame."""
-        self.mode = mode
-        self.view = view.for_classes(len(self._service.modes[mode].labels))
+        """Begin with these, before the first frame; a mode that is no more is not taken."""
+        if mode in self._service.modes:
+            self.mode = mode
+        self.view = view.for_classes(len(self._service.modes[self.mode].labels))
 
     def end(self) -> Parked:
-        """The connection has ended: what is not answered yet never will be."""
+        """The connection has ended: what is not answered yet is dropped, for a resume to tell."""
         self._ended = True
         self._service.dispatchers[self.mode].withdraw(self)
-        waiting = self._mailbox.clear()
-        for _ in waiting:
-            self._count_dropped(DropCause.DISCONNECTED, self.mode)
         for flight in self._flights:
-            self._count_dropped(DropCause.DISCONNECTED, flight.mode)
+            self._drop(flight.frame, DropCause.DISCONNECTED, flight.mode)
+        for waiting in self._mailbox.clear():
+            self._drop(waiting.frame, DropCause.DISCONNECTED, self.mode)
         for mode in {flight.mode for flight in self._flights}:
             self._service.dispatchers[mode].abandon([f for f in self._flights if f.mode == mode])
-        unanswered = [flight.frame.seq for flight in self._flights]
         self._flights.clear()
         newest, self._newest = self._newest_result(), None
         return Parked(
             result_seq=self.window.sent_seq,
             unacked=tuple(self._unacked),
-            unanswered=(*unanswered, *(item.frame.seq for item in waiting)),
             newest=newest,
         )
 
@@ -172,7 +170,7 @@ class Stream:
             self._newest = (replayed.seq, replayed.frame_seq, replayed.message, made_at)
             self._unacked.append((replayed.seq, replayed.frame_seq))
             self._outbox.put_result(self._voice.result_type, replayed.message)
-        for frame_seq in parked.lost_frames(last_seq, replayed):
+        for frame_seq in parked.undelivered(last_seq, replayed):
             self._outbox.put_dropped(frame_seq, DropCause.DISCONNECTED)
 
     def _newest_result(self) -> NewestResult | None:

@@ -37,6 +37,7 @@ class Watch:
         self._hello_said = False
         self._ping_out: int | None = None
         self._no_credit_since: float | None = None
+        self._hello_said = False
 
     @property
     def age_s(self) -> float:
@@ -51,6 +52,10 @@ class Watch:
     def heard(self) -> None:
         """Something came from the client."""
         self.heard_at = self._clock()
+
+    def hello(self) -> None:
+        """It was the hello; the welcome may have to wait for the session store."""
+        self._hello_said = True
 
     def active(self) -> None:
         """It was a frame or a command."""

@@ -247,3 +247,40 @@ async def test_an_interval_out_of_range_is_refused(world: World, interval_s: flo
     async with talk(world) as client:
         (error,) = await client.ask(type="subscribe_stats", interval_s=interval_s)
         assert (error["code"], "interval_s" in error["message"]) == ("BAD_MESSAGE", True)
+
+
+async def test_commands_that_the_end_cuts_short_are_answered_in_the_ring(world: World) -> None:
+    world.analyst.delay_s = 100
+    world.analyzer.prepare_s["parts"] = 100
+    async with talk(world) as client:
+        await client.ask(type="get_stats", id="stats")
+        await client.ask(type="change_mode", model_mode="parts", id="mode")
+        await client.ask(type="subscribe_stats", interval_s=1, id="subscription")
+        ring = client.session._ring
+        assert list(ring) == []
+    replies = [json.loads(message.text) for message in ring]
+    assert {(m["reply_to"], m["code"]) for m in replies} == {
+        ("stats", "STATS_FAILED"),
+        ("mode", "MODE_CHANGE_FAILED"),
+        ("subscription", "STATS_FAILED"),
+    }
+    assert [m["control_seq"] for m in replies] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("message", "counts"),
+    [
+        ({"type": "get_stats"}, True),
+        ({"type": "change_mode", "model_mode": "nonsense"}, True),
+        ({"type": "update_viz", "settings": 7}, True),
+        ({"type": "ping", "t": 1}, False),  # a pong is of its connection
+        ({"type": "ack", "seq": 0}, False),
+    ],
+)
+async def test_the_last_request_is_one_whose_reply_is_numbered(
+    world: World, message: dict[str, Any], counts: bool
+) -> None:
+    async with talk(world) as client:
+        await client.ask(type="get_stats", id="before")
+        await client.ask(id="this", **message)
+        assert client.session._reader.last_request == ("this" if counts else "before")

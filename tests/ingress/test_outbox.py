@@ -17,6 +17,7 @@ from ingress.protocol import (
     encode_text,
     parse_server_text,
 )
+from ingress.resume import ControlRing, Numbered
 
 
 class Alarm:
@@ -146,3 +147,60 @@ async def test_size_counts_both_lanes_down_to_nothing(outbox: Outbox) -> None:
     for _ in range(3):
         await outbox.take()
     assert outbox.size_bytes == 0
+
+
+def numbers(ring: ControlRing) -> list[tuple[int, str]]:
+    return [(message.seq, message.kind) for message in ring]
+
+
+async def test_replies_errors_and_drops_are_numbered_in_the_order_in_which_they_leave(
+    alarm: Alarm,
+) -> None:
+    outbox, ring = Outbox(9, 9000, alarm), ControlRing(9, 9000)
+    outbox.put_control(error("before there is a session"))
+    outbox.number(ring)
+    outbox.put_dropped(1, DropCause.STALE)
+    outbox.put_control(error("a"))
+    outbox.put_control(pong(1))
+    outbox.put_control(error("b"))
+    said = [parse_server_text(str((await outbox.take()).data)) for _ in range(5)]
+    assert [message.control_seq for message in said] == [None, 1, None, 2, 3]
+    assert numbers(ring) == [(1, "error"), (2, "error"), (3, "dropped")]
+
+
+async def test_notices_that_never_left_are_kept_at_the_end(alarm: Alarm) -> None:
+    outbox, ring = Outbox(9, 9000, alarm), ControlRing(9, 9000)
+    outbox.number(ring)
+    for seq, cause in enumerate(DropCause):
+        outbox.put_dropped(seq, cause)
+    outbox.tell_drops()
+    assert [seq for seq, _ in numbers(ring)] == [1, 2, 3, 4, 5]
+
+
+def test_what_the_full_outbox_lets_go_is_in_the_ring(alarm: Alarm) -> None:
+    outbox, ring = Outbox(1, 9000, alarm), ControlRing(9, 9000)
+    outbox.number(ring)
+    for text in "abc":
+        outbox.put_control(error(text))
+    assert (alarm.rung, len(numbers(ring))) == (2, 3)
+
+
+async def test_what_is_sent_again_is_unchanged_and_comes_on_top_of_the_bounds(
+    alarm: Alarm,
+) -> None:
+    outbox = Outbox(1, 50, alarm)
+    for seq in range(5):
+        outbox.replay(Numbered(seq, "stats", f"text {seq}"))
+    outbox.put_control(pong(1))
+    assert alarm.rung == 0
+    assert [(await outbox.take()).data for _ in range(5)] == [f"text {seq}" for seq in range(5)]
+
+
+def test_a_notice_of_many_drops_is_told_before_it_grows_further() -> None:
+    alarm = Alarm()
+    outbox, ring = Outbox(9, 10**6, alarm), ControlRing(9, 10**6)
+    outbox.number(ring)
+    for seq in range(5000):
+        outbox.put_dropped(seq, DropCause.STALE)
+    outbox.tell_drops()
+    assert (alarm.rung, len(numbers(ring))) == (0, 2)

@@ -501,6 +501,247 @@ async def test_bad_input_gets_an_error_and_the_connection_lives(
     assert world.total("ws_disconnects_total") == 1
 
 
+# ------------------------------------------------------------------ coming back
+
+
+class Returning:
+    """A v1 client that remembers what a resume needs."""
+
+    def __init__(self) -> None:
+        self.peer = FakeTransport()
+        self.welcome: dict[str, Any] = {}
+        self.last_control = self.last_seq = 0
+
+    def hello(self, peer: FakeTransport) -> None:
+        self.peer = peer
+        resume = {
+            "session": self.welcome.get("session"), "token": self.welcome.get("resume_token"),
+            "last_seq": self.last_seq, "last_control": self.last_control,
+        }  # fmt: skip
+        message = {"type": "hello", **({"resume": resume} if self.welcome else {})}
+        peer.come(json.dumps(message))
+
+    async def heard(self) -> list[Any]:
+        """Everything that came on this connection: JSON, and results."""
+        await settle(100)
+        heard: list[Any] = []
+        for message in self.peer.sent:
+            if isinstance(message, bytes):
+                result = parse_result(message)
+                self.last_seq = result.seq
+                heard.append(result)
+                continue
+            said = json.loads(message)
+            heard.append(said)
+            self.last_control = said.get("control_seq", self.last_control)
+            if said["type"] == "welcome":
+                self.welcome = said
+        return heard
+
+
+async def test_a_session_goes_on_where_its_connection_was_lost(
+    world: World, peer: FakeTransport
+) -> None:
+    client = Returning()
+    async with session(world, peer):
+        client.hello(peer)
+        peer.come(
+            '{"type":"change_mode","model_mode":"parts","id":1}',
+            '{"type":"update_viz","settings":{"quality":50},"id":2}',
+            '{"type":"subscribe_stats","interval_s":2,"id":3}',
+        )
+        await client.heard()
+        peer.come(encode_frame(Frame(1, 0, 0, b"picture")), '{"type":"get_stats","id":4}')
+        await settle()  # both are answered; the client never hears of it
+        peer.come(lost())
+    back = FakeTransport()
+    async with session(world, back):
+        client.hello(back)
+        welcome, stats, result = await client.heard()
+        assert (welcome["resumed"], welcome["last_request"]) == (True, 4)
+        assert (welcome["mode"], welcome["viz"]["quality"]) == ("parts", 50)
+        assert (stats["reply_to"], stats["control_seq"]) == (4, 4)
+        assert (result.seq, result.frame_seq) == (1, 1)
+        back.come(encode_frame(Frame(2, 1, 0, b"next")))
+        await settle()
+        assert parse_result(back.sent[-1]).seq == 2  # type: ignore[arg-type]
+        await asyncio.sleep(2.1)
+        assert (said(back)[-1]["type"], said(back)[-1]["control_seq"]) == ("stats", 5)
+        back.come(lost())
+    assert world.count("session_resumes_total", outcome="resumed") == 1
+
+
+async def test_frames_and_requests_that_a_loss_cut_short_are_told_of(
+    world: World, peer: FakeTransport
+) -> None:
+    world.analyzer.gate = asyncio.Event()
+    world.analyst.delay_s = 100
+    client = Returning()
+    async with session(world, peer):
+        client.hello(peer)
+        await client.heard()
+        peer.come(*[encode_frame(Frame(seq, 0, 0, b"x")) for seq in (1, 2)])
+        peer.come('{"type":"get_stats","id":"cut"}')
+        await settle()
+        peer.come(lost())
+    for _ in range(2):  # the first one's connection is lost before the client has read it
+        back = FakeTransport()
+        async with session(world, back):
+            client.hello(back)
+            await settle(100)
+            back.come(lost())
+        _, error, dropped = map(json.loads, map(str, back.sent))
+        assert (error["code"], error["reply_to"]) == ("STATS_FAILED", "cut")
+        assert (dropped["frames"], dropped["cause"]) == ([1, 2], "disconnected")
+        assert (error["control_seq"], dropped["control_seq"]) == (1, 2)
+
+
+async def test_a_newer_connection_takes_the_session_and_the_older_closes_as_replaced(
+    world: World, peer: FakeTransport, lines: Lines
+) -> None:
+    client = Returning()
+    back = FakeTransport()
+    async with session(world, back):
+        async with session(world, peer):
+            client.hello(peer)
+            await client.heard()
+            client.hello(back)
+        assert (await client.heard())[0]["resumed"] is True
+        assert peer.closed is not None
+        assert peer.closed[0] == 4002
+        assert said(peer)[-1]["resume"] is False
+        back.come(lost())
+    assert [record.reason for record in lines()] == ["replaced", "connection_lost"]  # type: ignore[attr-defined]
+
+
+async def test_a_bad_first_message_is_in_the_way_of_no_resume(
+    world: World, peer: FakeTransport
+) -> None:
+    client = Returning()
+    async with session(world, peer):
+        client.hello(peer)
+        peer.come('{"type":"get_stats","id":1}')
+        await client.heard()
+        peer.come(lost())
+    back = FakeTransport()
+    async with session(world, back):
+        back.come('{"type":"get_stats","id":"early"}', "nonsense")
+        client.hello(back)
+        early, nonsense, welcome = await client.heard()
+        assert not {"control_seq"} & (early.keys() | nonsense.keys())
+        assert (welcome["resumed"], welcome["last_request"]) == (True, 1)
+        back.come(lost())
+    assert world.count("unhandled_exceptions_total") == 0
+
+
+async def test_a_claim_that_is_answered_as_the_connection_is_lost_greets_nobody(
+    world: World, peer: FakeTransport, lines: Lines
+) -> None:
+    client = Returning()
+    async with session(world, peer):
+        client.hello(peer)
+        await client.heard()
+        peer.come(lost())
+    for wait_s in (0.4, 0.5, 0.6):
+        world.store.delay_s = 0.5
+        back = FakeTransport()
+        async with session(world, back):
+            client.hello(back)
+            await asyncio.sleep(wait_s)
+            back.come(lost())
+    world.store.delay_s = 0
+    assert [r.levelno for r in lines()] == [logging.INFO] * 4
+    last = FakeTransport()
+    async with session(world, last):
+        client.hello(last)
+        assert (await client.heard())[0]["resumed"] is True, "it cost nothing"
+        last.come(lost())
+
+
+async def test_a_request_that_met_a_bug_has_its_reply_after_the_resume(
+    world: World, peer: FakeTransport
+) -> None:
+    world.analyst.failure = ZeroDivisionError("secret")
+    client = Returning()
+    async with session(world, peer):
+        client.hello(peer)
+        await client.heard()
+        peer.come('{"type":"get_stats","id":1}')
+    assert peer.closed is not None
+    assert peer.closed[0] == 1011
+    back = FakeTransport()
+    async with session(world, back):
+        client.hello(back)
+        welcome, error = await client.heard()
+        assert (welcome["last_request"], error["reply_to"]) == (1, 1)
+        assert "secret" not in error["message"]
+        back.come(lost())
+
+
+async def test_a_hello_may_wait_for_the_store_past_the_hello_deadline(
+    make_world: MakeWorld, peer: FakeTransport
+) -> None:
+    world = make_world(limits={"hello_timeout_s": 3})
+    client = Returning()
+    async with session(world, peer):
+        client.hello(peer)
+        await client.heard()
+        peer.come(lost())
+    back = FakeTransport()
+    async with session(world, back):
+        await asyncio.sleep(2.9)
+        world.store.delay_s = 1
+        client.hello(back)
+        await asyncio.sleep(1.5)
+        assert (await client.heard())[0]["resumed"] is True
+        back.come(lost())
+
+
+async def test_a_bug_in_the_last_words_does_not_take_the_cancellation(
+    world: World, peer: FakeTransport, lines: Lines, caplog: pytest.LogCaptureFixture
+) -> None:
+    running = asyncio.create_task(Session(world.service, peer, Dialect.V1).run())
+    await settle()
+    running.cancel()
+    peer.come(ZeroDivisionError("secret"))
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    check_end(world, lines, "server_error")
+    assert len([r for r in caplog.records if r.exc_info]) == 1
+
+
+async def test_a_frame_whose_ack_is_ahead_is_named_in_its_error(
+    world: World, peer: FakeTransport
+) -> None:
+    async with session(world, peer):
+        peer.come(HELLO, encode_frame(Frame(5, 9, 0, b"x")))
+        await settle()
+        assert said(peer)[-1]["frame_seq"] == 5
+        peer.come(lost())
+
+
+async def test_a_session_lets_go_once_and_says_whether_it_was_parked(
+    world: World, peer: FakeTransport
+) -> None:
+    async with session(world, peer) as made:
+        peer.come(HELLO)
+        await settle()
+        assert await asyncio.gather(made.let_go(), made.let_go()) == [True, True]
+    assert await made.let_go()
+    assert (world.store.memory.parked, len(world.service.roll)) == (1, 0)
+
+
+async def test_a_session_that_ends_already_says_so_to_who_wants_it(
+    world: World, peer: FakeTransport
+) -> None:
+    async with session(world, peer) as made:
+        peer.come(HELLO)
+        await settle()
+        peer.come(disconnect_seen(1000, close_frame=True))
+        assert not await made.let_go(), "the client closed it for good"
+    assert not world.store.memory.knows(made.id)
+
+
 # ------------------------------------------------------------------ any order of events
 
 STEPS = st.lists(

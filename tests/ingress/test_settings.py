@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from ingress.settings import IngressSettings, SessionLimits
+from ingress.settings import Admission, Drain, IngressSettings, Resume, SessionLimits
 
 
 def test_defaults_are_valid() -> None:
@@ -31,3 +31,24 @@ def test_the_ceiling_grows_with_what_a_session_may_hold() -> None:
     small = SessionLimits(max_frame_bytes=1_000_000).ceiling_bytes(max_result_bytes=100_000)
     large = SessionLimits(max_frame_bytes=2_000_000).ceiling_bytes(max_result_bytes=100_000)
     assert large - small == 8 * 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("group", "values"),
+    [
+        (Resume, {"ttl_s": 1}),
+        (Resume, {"ring_messages": 0}),
+        (Resume, {"max_parked": 0}),
+        (Resume, {"store_timeout_s": 0}),
+        (Resume, {"result_age_s": -1}),
+        (Drain, {"grace_s": 0}),
+        (Drain, {"pace_s": -0.1}),
+        (Admission, {"operator_token_sha256": "secret"}),
+        (Admission, {"operator_token_sha256": "A" * 64}),
+    ],
+)
+def test_values_out_of_range_are_refused_by_name(
+    group: type[Resume | Drain | Admission], values: dict[str, object]
+) -> None:
+    with pytest.raises(ValidationError, match=next(iter(values))):
+        group.model_validate(values)

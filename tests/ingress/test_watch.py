@@ -145,3 +145,25 @@ async def test_a_pong_is_measured_from_its_ping_once() -> None:
     assert guard.watch.ponged(guard.t) is None, "it was answered already"
     guard.watch.end(Disconnect("server_shutdown"))
     await guard.end()
+
+
+@pytest.mark.parametrize("since_s", [0.0, 1.5, 3.9])
+async def test_a_credit_deadline_shorter_than_the_heartbeat_is_kept_on_time(since_s: float) -> None:
+    keepalive = {"heartbeat_s": 60, "timeout_s": 600}
+    guard = Guard(await connected(), keepalive=keepalive, limits={"credit_timeout_s": 2})
+    await asyncio.sleep(since_s)
+    guard.watch.credit(exhausted=True)
+    assert await guard.end() == ("slow_consumer", round(since_s + 2, 3))
+
+
+async def test_a_hello_that_waits_for_the_store_has_come_in_time() -> None:
+    connection = await connected(greeted=False)
+    guard = Guard(
+        connection,
+        keepalive={"heartbeat_s": 8, "timeout_s": 8},
+        limits={"hello_timeout_s": 5},
+    )
+    await asyncio.sleep(4.9)
+    guard.watch.heard()
+    guard.watch.hello()
+    assert (await guard.end())[0] == "keepalive_timeout"
