@@ -46,18 +46,20 @@ class RawClient:
         greet: bool = True,
     ) -> None:
         self.v1 = dialect == "v1"
-        self.seq = 0
+        self.seq = self.ack = 0
         self._buffer = b""
         self._socket = socket.socket()
         self._socket.settimeout(PATIENCE_S)
         if receive_buffer:  # before connect, or the window is settled without it
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self._socket.connect(("127.0.0.1", port))
-        self._shake_hands(port)
-        if self.v1 and greet:
-            self.say({"type": "hello", "client": "fault test"})
-        if greet:
-            self.next_message()  # connected, or welcome
+        try:
+            self._socket.connect(("127.0.0.1", port))
+            self._shake_hands(port)
+            if greet:
+                self._greet()
+        except BaseException:
+            self._socket.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -69,6 +71,11 @@ class RawClient:
         tb: TracebackType | None,
     ) -> None:
         self._socket.close()
+
+    def _greet(self) -> None:
+        if self.v1:
+            self.say({"type": "hello", "client": "fault test"})
+        self.next_message()  # connected, or welcome
 
     def _shake_hands(self, port: int) -> None:
         lines = [
@@ -100,10 +107,10 @@ class RawClient:
         self.send(TEXT, json.dumps(message).encode())
 
     def frame(self, image: bytes) -> None:
-        """Send one picture in the client's dialect; nothing is acknowledged."""
+        """Send one picture in the client's dialect; v1 acknowledges what ``ack`` says."""
         self.seq += 1
         if self.v1:
-            self.send(BINARY, encode_frame(Frame(self.seq, 0, 0, image)))
+            self.send(BINARY, encode_frame(Frame(self.seq, self.ack, 0, image)))
         else:
             data = base64.b64encode(image).decode()
             self.say({"type": "frame", "data": data, "timestamp": self.seq})

@@ -93,6 +93,7 @@ def test_20_readers_that_never_read_stay_below_the_ceiling(app: ServeApp, pictur
     memory = Memory(app)
     with Crowd(app, CROWD, picture) as crowd:
         grown = crowd.stream(CROWD_S, memory)
+    sys.stdout.write(f"{grown / 2**20:.0f} MiB, {crowd.connections} connections\n")
     assert grown < CROWD * ceiling_bytes(app)
     books = Books(app)
     wait_until(
