@@ -1,7 +1,7 @@
 """A WebSocket client over a bare socket: it can break every rule of RFC 6455.
 
-It answers nothing by itself, neither pings nor closes, and sees exactly what
-comes over the wire. Calls block, each within ``PATIENCE_S``.
+It answers nothing by itself, but pings where it waits for a message, and sees
+exactly what comes over the wire. Calls block, each within ``PATIENCE_S``.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ class RawClient:
         return first & 0x0F, self._take(size)
 
     def next_message(self) -> dict[str, object]:
-        """The next message: text as it is, of a v1 result the metadata; control frames pass by."""
+        """The next message: text as it is, of a v1 result the seqs; pings are answered."""
         while True:
             opcode, payload = self.read()
             if opcode == TEXT:
@@ -156,7 +156,8 @@ class RawClient:
             if opcode == BINARY:
                 found = parse_result(payload)
                 return {"type": "result", "seq": found.seq, "frame_seq": found.frame_seq}
-            assert opcode in (PING, PONG), opcode
+            assert opcode == PING, opcode
+            self.send(PONG, payload)
 
     def live(self) -> tuple[list[dict[str, object]], Seen]:
         """Answer pings of either kind until the end; the messages that came, and how it ended."""
