@@ -134,7 +134,9 @@ async def test_a_peer_that_answers_no_ping_is_told_4201() -> None:
     async with uvicorn_with(listen, ping_s=0.2) as peer:
         with await client_of(peer) as client:
             assert (await peer.ends())[0][ENDED] == "keepalive_timeout"
-            assert await asyncio.to_thread(client.end) == Seen(4201, "nothing was heard")
+            assert await asyncio.to_thread(client.end) == Seen(
+                4201, "no ping was answered within 0.2 s"
+            )
             await peer.alone()
 
 

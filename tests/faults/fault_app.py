@@ -28,6 +28,7 @@ def shortened(args: Any) -> None:
             "max_bad_messages": 20,
             "max_message_bytes": MAX_MESSAGE_BYTES,
         },
+        "batching": {"call_timeout_s": 5},
         "admission": {"max_sessions": MAX_SESSIONS},
     }
 

@@ -10,6 +10,7 @@ import base64
 import json
 import socket
 import struct
+import threading
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -48,6 +49,7 @@ class RawClient:
         self.v1 = dialect == "v1"
         self.seq = self.ack = 0
         self._buffer = b""
+        self._sending = threading.Lock()
         self._socket = socket.socket()
         self._socket.settimeout(PATIENCE_S)
         if receive_buffer:  # before connect, or the window is settled without it
@@ -96,8 +98,9 @@ class RawClient:
     # ------------------------------------------------------------------ out
 
     def put(self, wire: bytes) -> None:
-        """Send bytes as they are."""
-        self._socket.sendall(wire)
+        """Send bytes as they are; threads may share the client for this."""
+        with self._sending:
+            self._socket.sendall(wire)
 
     def send(self, opcode: int, payload: bytes = b"", *, masked: bool = True) -> None:
         """Send one final frame."""

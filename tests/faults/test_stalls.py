@@ -82,7 +82,9 @@ def test_20_readers_that_never_read_stay_below_the_ceiling(
     with sockets_return(app), Crowd(app, CROWD, picture) as crowd:
         grown = crowd.stream(CROWD_S, Memory(app))
     assert grown < CROWD * ceiling_bytes(app)
-    assert len({reason_of(line) for line in books.lines()} - {*SILENT, "connection_lost"}) == 0
+    # One that was let go comes again at once, perhaps before its place is free.
+    reasons = {reason_of(line) for line in books.lines()}
+    assert reasons <= {*SILENT, "connection_lost", "overloaded"}
     Books(app)  # all are accounted for
     books.no_stumble()
 
