@@ -39,4 +39,7 @@ def picture() -> bytes:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:  # the first of a profile waits for its application
+            item.add_marker(pytest.mark.timeout(300))
     items.sort(key=lambda item: here not in item.path.parents)  # stable: all else stays

@@ -14,7 +14,7 @@ from tests.faults.books import Books, wait_until
 from tests.faults.raw_client import ConnectionEnded, RawClient, Seen
 from tests.serve_app import ServeApp
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.integration
 
 RESTART_S = 90.0
 # A call is put to the new replica, or passes its deadline; frames behind it grow old.

