@@ -5,12 +5,13 @@ PROFILE ?= auto
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test unit integration e2e cuda docs clean machine
+.PHONY: help run check test unit integration e2e soak cuda docs clean machine
 
 help:
 	@echo "make run          start SegStream and print the page's address (PORT=8001, PROFILE=fast|default)"
 	@echo "make test         every test: unit, integration on real Ray Serve, end to end in a browser"
 	@echo "make unit         the unit tests alone"
+	@echo "make soak         minutes of clients that never read, on both proxies: memory stays bounded"
 	@echo "make cuda         the tests that need a CUDA device"
 	@echo "make check        format, lint, types, layers"
 	@echo "make docs         write the generated pages: docs/asyncapi.json, docs/disconnects.md"
@@ -26,16 +27,19 @@ check: .venv/dev
 	$(BIN)/lint-imports
 
 test: .venv/dev
-	$(BIN)/pytest -m "not cuda"
+	$(BIN)/pytest -m "not cuda and not soak"
 
 unit: .venv/dev
-	$(BIN)/pytest -m "not integration and not e2e and not cuda"
+	$(BIN)/pytest -m "not integration and not e2e and not cuda and not soak"
 
 integration: .venv/dev
 	$(BIN)/pytest -m integration
 
 e2e: .venv/dev
 	$(BIN)/pytest -m e2e
+
+soak: .venv/dev
+	$(BIN)/pytest -m soak
 
 cuda: .venv/dev
 	$(BIN)/pytest -m cuda

@@ -64,9 +64,10 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
         if not (self.close_sent or self.transport.is_closing()):
             row = DISCONNECTS["keepalive_timeout"]
             assert row.code is not None
-            self._tell(row.name, row.code)
+            words = f"no ping was answered within {self.ping_timeout:g} s"
+            self._tell(row.name, row.code, words)
             # Before uvicorn says 1011, which is the code of a bug; only the first is sent.
-            self.conn.fail(row.code, "nothing was heard")
+            self.conn.fail(row.code, words)
             self._part()
         super().keepalive_timeout()
 
@@ -81,7 +82,7 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
                 timer.cancel()
 
     def _stalled(self) -> None:
-        self._tell("slow_consumer", 1006)
+        self._tell("slow_consumer", 1006, f"the socket took nothing for {self.patience_s:g} s")
         self.transport.abort()
 
     def _part(self) -> None:
@@ -89,8 +90,8 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
         if self._farewell is None and not self.disconnected:
             self._farewell = self.loop.call_later(self.patience_s, self.transport.abort)
 
-    def _tell(self, row: str, code: int) -> None:
-        self._put({"type": "websocket.disconnect", "code": code, ENDED: row})
+    def _tell(self, row: str, code: int, words: str) -> None:
+        self._put({"type": "websocket.disconnect", "code": code, "reason": words, ENDED: row})
 
     def _put(self, message: Any) -> None:
         """Let the app receive what uvicorn's own messages have no key for."""

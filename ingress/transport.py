@@ -101,5 +101,5 @@ class StarletteTransport:
 def _disconnect(message: Message) -> Disconnect:
     code = message.get("code")
     if ENDED in message:
-        return Disconnect(message[ENDED], "the transport ended it", code_seen=code)
+        return Disconnect(message[ENDED], message.get("reason") or "", code_seen=code)
     return disconnect_seen(code, close_frame=message.get("reason") is not None)

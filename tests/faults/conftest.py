@@ -9,44 +9,14 @@ before them all costs nothing; a test of redeploys or shutdowns starts its own w
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.faults.books import Books
+from tests.faults.fault_app import PROFILES, fault_app
 from tests.integration.pictures import astronaut, jpeg
-from tests.serve_app import ServeApp, serve_app
-
-PROFILES = ("default", "fast")
-MAX_SESSIONS = 24
-HEARTBEAT_S = TIMEOUT_S = 1.0
-SEND_TIMEOUT_S = 2.5
-MAX_MESSAGE_BYTES = 16 * 2**20
-
-
-def shortened(args: Any) -> None:
-    """Deadlines of a second or two; two modes of one cheap network family."""
-    args["pools"][0]["modes"] = ["person", "person-wide"]
-    args["ingress"] = {
-        "keepalive": {"heartbeat_s": HEARTBEAT_S, "timeout_s": TIMEOUT_S},
-        "limits": {
-            "hello_timeout_s": 1.5,
-            "idle_timeout_s": 5,
-            "credit_timeout_s": 2.5,
-            "send_timeout_s": SEND_TIMEOUT_S,
-            "close_timeout_s": 1,
-            "max_bad_messages": 20,
-            "max_message_bytes": MAX_MESSAGE_BYTES,
-        },
-        "admission": {"max_sessions": MAX_SESSIONS},
-    }
-
-
-def fault_app(profile: str) -> AbstractContextManager[ServeApp]:
-    """The application with short deadlines and the planted bug."""
-    return serve_app(profile, shortened, import_path="tests.faults.planted:build")
+from tests.serve_app import ServeApp
 
 
 @pytest.fixture(scope="session", params=PROFILES)
@@ -69,4 +39,7 @@ def picture() -> bytes:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:  # the first of a profile waits for its application
+            item.add_marker(pytest.mark.timeout(300))
     items.sort(key=lambda item: here not in item.path.parents)  # stable: all else stays

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Self
 
@@ -12,12 +14,14 @@ import psutil
 import yaml
 
 from deployments.args import AppArgs
+from tests.faults.books import wait_until
 from tests.faults.raw_client import ConnectionEnded, RawClient
 from tests.serve_app import ServeApp
 
 RECEIVE_BUFFER = 4096
-# An overlay of the picture that is sent, as JPEG; plain clients get it in base64.
-MAX_RESULT_BYTES = 256 * 1024
+# An overlay of the picture that is sent, as PNG; plain clients get it in base64.
+MAX_RESULT_BYTES = 1024 * 1024
+_VIEW: dict[str, object] = {"output": "overlay", "format": "png"}
 _PACE_S = 0.02
 
 
@@ -26,6 +30,24 @@ def ceiling_bytes(app: ServeApp) -> int:
     content = yaml.safe_load((app.scratch / "serve.yaml").read_text())
     args = AppArgs.model_validate(content["applications"][0]["args"])
     return args.ingress.limits.ceiling_bytes(MAX_RESULT_BYTES)
+
+
+@contextmanager
+def sockets_return(app: ServeApp) -> Iterator[None]:
+    """Afterwards no process of the server has more TCP sockets than it had before."""
+    before = _sockets(app)
+    yield
+    wait_until(lambda: _sockets(app) <= before, "the sockets are gone", 60)
+
+
+def _sockets(app: ServeApp) -> Counter[int]:
+    """Connections to the server's clients, and between its processes and HAProxy, by pid."""
+    counts: Counter[int] = Counter()
+    for process in app.server.family:
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            if process.name() == "haproxy" or "ray::" in "".join(process.cmdline()):
+                counts[process.pid] = len(process.net_connections("tcp"))
+    return counts
 
 
 class Memory:
@@ -89,6 +111,7 @@ class Crowd:
                 RawClient(self._app.port, dialect, receive_buffer=RECEIVE_BUFFER) as client,
             ):
                 self.connections += 1
+                client.say({"type": "update_viz", "settings": _VIEW})
                 while not self._over.wait(_PACE_S):
                     client.frame(self._picture)
                     client.pong()

@@ -1,7 +1,7 @@
 """A WebSocket client over a bare socket: it can break every rule of RFC 6455.
 
-It answers nothing by itself, neither pings nor closes, and sees exactly what
-comes over the wire. Calls block, each within ``PATIENCE_S``.
+It answers nothing by itself, but pings where it waits for a message, and sees
+exactly what comes over the wire. Calls block, each within ``PATIENCE_S``.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import base64
 import json
 import socket
 import struct
+import threading
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -46,18 +47,21 @@ class RawClient:
         greet: bool = True,
     ) -> None:
         self.v1 = dialect == "v1"
-        self.seq = 0
+        self.seq = self.ack = 0
         self._buffer = b""
+        self._sending = threading.Lock()
         self._socket = socket.socket()
         self._socket.settimeout(PATIENCE_S)
         if receive_buffer:  # before connect, or the window is settled without it
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self._socket.connect(("127.0.0.1", port))
-        self._shake_hands(port)
-        if self.v1 and greet:
-            self.say({"type": "hello", "client": "fault test"})
-        if greet:
-            self.next_message()  # connected, or welcome
+        try:
+            self._socket.connect(("127.0.0.1", port))
+            self._shake_hands(port)
+            if greet:
+                self._greet()
+        except BaseException:
+            self._socket.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -69,6 +73,11 @@ class RawClient:
         tb: TracebackType | None,
     ) -> None:
         self._socket.close()
+
+    def _greet(self) -> None:
+        if self.v1:
+            self.say({"type": "hello", "client": "fault test"})
+        self.next_message()  # connected, or welcome
 
     def _shake_hands(self, port: int) -> None:
         lines = [
@@ -89,8 +98,9 @@ class RawClient:
     # ------------------------------------------------------------------ out
 
     def put(self, wire: bytes) -> None:
-        """Send bytes as they are."""
-        self._socket.sendall(wire)
+        """Send bytes as they are; threads may share the client for this."""
+        with self._sending:
+            self._socket.sendall(wire)
 
     def send(self, opcode: int, payload: bytes = b"", *, masked: bool = True) -> None:
         """Send one final frame."""
@@ -100,10 +110,10 @@ class RawClient:
         self.send(TEXT, json.dumps(message).encode())
 
     def frame(self, image: bytes) -> None:
-        """Send one picture in the client's dialect; nothing is acknowledged."""
+        """Send one picture in the client's dialect; v1 acknowledges what ``ack`` says."""
         self.seq += 1
         if self.v1:
-            self.send(BINARY, encode_frame(Frame(self.seq, 0, 0, image)))
+            self.send(BINARY, encode_frame(Frame(self.seq, self.ack, 0, image)))
         else:
             data = base64.b64encode(image).decode()
             self.say({"type": "frame", "data": data, "timestamp": self.seq})
@@ -140,7 +150,7 @@ class RawClient:
         return first & 0x0F, self._take(size)
 
     def next_message(self) -> dict[str, object]:
-        """The next message: text as it is, of a v1 result the metadata; control frames pass by."""
+        """The next message: text as it is, of a v1 result the seqs; pings are answered."""
         while True:
             opcode, payload = self.read()
             if opcode == TEXT:
@@ -149,7 +159,8 @@ class RawClient:
             if opcode == BINARY:
                 found = parse_result(payload)
                 return {"type": "result", "seq": found.seq, "frame_seq": found.frame_seq}
-            assert opcode in (PING, PONG), opcode
+            assert opcode == PING, opcode
+            self.send(PONG, payload)
 
     def live(self) -> tuple[list[dict[str, object]], Seen]:
         """Answer pings of either kind until the end; the messages that came, and how it ended."""

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.faults.books import Books, wait_until
-from tests.faults.conftest import HEARTBEAT_S, MAX_MESSAGE_BYTES, MAX_SESSIONS, TIMEOUT_S
+from tests.faults.fault_app import HEARTBEAT_S, MAX_MESSAGE_BYTES, MAX_SESSIONS, TIMEOUT_S
 from tests.faults.fault_proxy import FaultProxy
 from tests.faults.raw_client import BINARY, TEXT, RawClient, Seen, wire
 from tests.serve_app import ServeApp

@@ -14,8 +14,8 @@ import pytest
 
 from deployments.launch import ROOT
 from tests.faults.books import Books, wait_until
-from tests.faults.conftest import HEARTBEAT_S, SEND_TIMEOUT_S, TIMEOUT_S
-from tests.faults.crowd import Crowd, Memory, ceiling_bytes
+from tests.faults.crowd import Crowd, Memory, ceiling_bytes, sockets_return
+from tests.faults.fault_app import HEARTBEAT_S, SEND_TIMEOUT_S, TIMEOUT_S
 from tests.serve_app import ServeApp
 
 pytestmark = pytest.mark.integration
@@ -39,15 +39,6 @@ def victim(app: ServeApp, dialect: str, life: str) -> Iterator[psutil.Process]:
             child.kill()
 
 
-def descriptors(app: ServeApp) -> dict[int, int]:
-    """Open sockets of every process of the server, by pid."""
-    counts = {}
-    for process in app.server.family:
-        if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-            counts[process.pid] = len(process.net_connections("tcp"))
-    return counts
-
-
 @pytest.mark.parametrize("life", ["idle", "streams"])
 @pytest.mark.parametrize("dialect", ["plain", "v1"])
 def test_a_client_that_is_stopped_is_noticed_and_let_go(
@@ -66,19 +57,17 @@ def test_a_client_that_is_stopped_is_noticed_and_let_go(
         (line,) = books.lines()
         books.one(next(reason for reason in SILENT if reason in line), 4201, 4101, 1006)
         # The client is stopped still, its buffer full: the server's sockets must be gone.
-        port = app.port
-        wait_until(
-            lambda: (
-                not [
-                    c
-                    for p in app.server.family
-                    if p.is_running()
-                    for c in p.net_connections("tcp")
-                    if c.raddr and c.laddr.port == port and c.raddr.port in ports(process)
-                ]
-            ),
-            "the server has closed its socket",
-        )
+        wait_until(lambda: not serves(app, ports(process)), "the server has closed its socket")
+
+
+def serves(app: ServeApp, clients: set[int]) -> bool:
+    """Whether a process of the server has a socket to one of these ports."""
+    return any(
+        link.raddr and link.raddr.port in clients
+        for process in app.server.family
+        if process.is_running()
+        for link in process.net_connections("tcp")
+    )
 
 
 def ports(process: psutil.Process) -> set[int]:
@@ -86,19 +75,18 @@ def ports(process: psutil.Process) -> set[int]:
     return {c.laddr.port for c in process.net_connections("tcp")}
 
 
-@pytest.mark.timeout(180)
-def test_20_readers_that_never_read_stay_below_the_ceiling(app: ServeApp, picture: bytes) -> None:
-    Books(app)  # all before is settled
-    sockets = descriptors(app)
-    memory = Memory(app)
-    with Crowd(app, CROWD, picture) as crowd:
-        grown = crowd.stream(CROWD_S, memory)
+def test_20_readers_that_never_read_stay_below_the_ceiling(
+    app: ServeApp, books: Books, picture: bytes
+) -> None:
+    with sockets_return(app), Crowd(app, CROWD, picture) as crowd:
+        grown = crowd.stream(CROWD_S, Memory(app))
     assert grown < CROWD * ceiling_bytes(app)
-    books = Books(app)
-    wait_until(
-        lambda: all(
-            count <= sockets.get(pid, count) + 2 for pid, count in descriptors(app).items()
-        ),
-        "the sockets of the crowd are gone",
-    )
+    # On a busy machine some do not get so far: no place is free yet, or hello was late.
+    reasons = {reason_of(line) for line in books.lines()}
+    assert reasons <= {*SILENT, "connection_lost", "overloaded", "hello_timeout"}
+    Books(app)  # all are accounted for
     books.no_stumble()
+
+
+def reason_of(line: str) -> str:
+    return line.partition("ended: ")[2].partition(" by ")[0]

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import sys
 
-from tests.faults.raw_client import PING, PONG, TEXT, ConnectionEnded, RawClient
+from ingress.protocol import parse_result
+from tests.faults.raw_client import BINARY, PING, PONG, TEXT, ConnectionEnded, RawClient
 from tests.integration.pictures import astronaut, jpeg
 
 RECEIVE_BUFFER = 4096
@@ -24,6 +25,8 @@ def main() -> None:
                 if life == "streams":
                     client.frame(picture)
                 opcode, payload = client.read()
+                if opcode == BINARY:
+                    client.ack = parse_result(payload).seq
                 if opcode == PING:
                     client.send(PONG, payload)
                 elif opcode == TEXT and b'"ping"' in payload:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -10,7 +11,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ingress.connection import TransportLost
 from ingress.disconnects import Disconnect
-from ingress.transport import StarletteTransport
+from ingress.transport import ENDED, TAKEN, WINDOW_BYTES, StarletteTransport
 
 Message = MutableMapping[str, Any]
 
@@ -38,9 +39,10 @@ class Asgi:
             raise self.failing
         self.sent.append(message)
 
-    async def accepted(self) -> StarletteTransport:
+    async def accepted(self, *extensions: str) -> StarletteTransport:
         self.incoming.insert(0, {"type": "websocket.connect"})
-        websocket = WebSocket({"type": "websocket"}, self.receive, self.send)
+        scope = {"type": "websocket", "extensions": dict.fromkeys(extensions)}
+        websocket = WebSocket(scope, self.receive, self.send)
         transport = StarletteTransport(websocket, infrastructure_errors=(ProxyDied,))
         await transport.accept("segstream.v1")
         return transport
@@ -82,6 +84,8 @@ async def test_a_disconnect_message_becomes_its_row(
     ("error", "reason"),
     [
         (ProxyDied("actor"), "proxy_lost"),
+        (WebSocketDisconnect(1009, "too big"), "message_too_big"),
+        (WebSocketDisconnect(1006), "connection_lost"),
         (RuntimeError("Cannot call receive once a disconnect message"), "connection_lost"),
         (OSError("reset"), "connection_lost"),
     ],
@@ -116,3 +120,50 @@ async def test_a_send_after_the_close_is_a_lost_transport_not_a_traceback() -> N
     await transport.close(1000, "done")
     with pytest.raises(TransportLost):
         await transport.send("the bug that started it all")
+
+
+async def test_the_server_below_may_say_which_row_it_was() -> None:
+    end = {"type": "websocket.disconnect", "code": 4201, ENDED: "keepalive_timeout"}
+    transport = await Asgi(end).accepted()
+    with pytest.raises(Disconnect) as caught:
+        await transport.receive()
+    assert (caught.value.reason.name, caught.value.code_seen) == ("keepalive_timeout", 4201)
+    assert not caught.value.by_server, "the close frame has been sent, or cannot be"
+
+
+async def test_a_send_waits_until_the_proxy_says_what_has_left() -> None:
+    asgi = Asgi(
+        {"type": "websocket.receive", TAKEN: WINDOW_BYTES},
+        {"type": "websocket.receive", "text": "a message of the client"},
+    )
+    transport = await asgi.accepted(TAKEN)
+    await transport.send(bytes(WINDOW_BYTES))
+    waiting = asyncio.create_task(transport.send("more"))
+    await asyncio.sleep(3600)
+    assert not waiting.done()
+    assert await transport.receive() == "a message of the client", "reports are not messages"
+    await waiting
+    assert [len(m.get("bytes") or m.get("text", "")) for m in asgi.sent[1:]] == [WINDOW_BYTES, 4]
+
+
+async def test_a_message_larger_than_the_window_passes() -> None:
+    asgi = Asgi()
+    transport = await asgi.accepted(TAKEN)
+    await transport.send(bytes(3 * WINDOW_BYTES))
+    assert len(asgi.sent) == 2
+
+
+async def test_a_close_does_not_wait_for_the_window() -> None:
+    asgi = Asgi()
+    transport = await asgi.accepted(TAKEN)
+    await transport.send(bytes(WINDOW_BYTES))
+    await transport.close(4101, "slow")
+    assert asgi.sent[-1]["type"] == "websocket.close"
+
+
+async def test_without_reports_no_send_waits() -> None:
+    asgi = Asgi()
+    transport = await asgi.accepted()
+    for _ in range(3):
+        await transport.send(bytes(WINDOW_BYTES))
+    assert len(asgi.sent) == 4
