@@ -19,6 +19,7 @@ from ingress.resume import (
     NewestResult,
     Numbered,
     Parked,
+    Renewal,
     SessionSettings,
     Title,
     hash_token,
@@ -269,7 +270,7 @@ def test_a_renewal_tells_what_was_taken_over(store: MemoryStore) -> None:
     store.hold("s", title(), 0)
     claim(store, T1, T2, 1, orphaned=True)
     renewal = store.renew({T1: "s", T3: "never"}, 2)
-    assert (renewal.taken, renewal.unknown) == ({T1}, {T3})
+    assert renewal == Renewal(unknown=frozenset({T3}), taken=frozenset({T1}))
 
 
 def test_a_renewal_keeps_no_parked_session(store: MemoryStore) -> None:
