@@ -34,7 +34,6 @@ class Watch:
         self._clock = asyncio.get_running_loop().time
         self._ending: asyncio.Future[Disconnect] = asyncio.get_running_loop().create_future()
         self.born_at = self.heard_at = self._active_at = self._pinged_at = self._clock()
-        self._hello_said = False
         self._ping_out: int | None = None
         self._no_credit_since: float | None = None
         self._hello_said = False
@@ -60,10 +59,6 @@ class Watch:
     def active(self) -> None:
         """It was a frame or a command."""
         self._active_at = self._clock()
-
-    def hello(self) -> None:
-        """The client said hello; what it waits for now is ours."""
-        self._hello_said = True
 
     @property
     def silent_s(self) -> float:

@@ -26,7 +26,7 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from ingress.protocol import SUBPROTOCOL, Bye
 from tests.faults.books import wait_until
-from tests.faults.conftest import PROFILES
+from tests.faults.fault_app import PROFILES
 from tests.integration.returning_client import ReturningClient
 from tests.serve_app import ServeApp, serve_app
 

@@ -215,10 +215,15 @@ class StoreLine(FakeStore):
             return False
 
     async def forget(self, session: str, title: Title) -> None:
-        await self._ask(lambda now: self.memory.forget(session, title))
+        await self._ask(lambda now: self.memory.forget(session, title, now))
 
     async def renew(self, held: Mapping[bytes, str]) -> Renewal:
         return await self._ask(lambda now: self.memory.renew(held, now))
+
+
+def _children(metric: Any) -> list[Any]:
+    """The values of all series of a metric: looked up once, they are read at every turn."""
+    return [child._value for child in metric._metrics.values()]
 
 
 class Replica:
@@ -237,8 +242,8 @@ class Replica:
         self.drained = 0  # connections from before the drain
         metrics = self.service.metrics
         self._accepted = metrics.connections._value
-        self._ended = [c._value for c in metrics.disconnects._metrics.values()]
-        self._now = [c._value for c in metrics.open_connections._metrics.values()]
+        self._ended = _children(metrics.disconnects)
+        self._now = _children(metrics.open_connections)
         self._resumes = metrics.session_resumes
         self._bugs = metrics.unhandled_exceptions._value
 

@@ -14,6 +14,7 @@ from ingress.resume import (
     Numbered,
     Parked,
     SessionSettings,
+    StoreLost,
     Title,
     hash_token,
 )
@@ -87,7 +88,7 @@ async def test_an_old_result_is_not_sent_again_the_way_of_the_claim_counted(stor
     ],
 )
 async def test_what_cannot_be_followed_keeps_its_settings_even_if_the_welcome_is_lost(
-    store: Rolls, numbers: dict[str, int], words: str
+    store: Rolls, numbers: dict[str, Any], words: str
 ) -> None:
     store.memory.park("s", TITLE, PARKED, now())
     for _ in range(2):
@@ -102,11 +103,10 @@ async def test_what_cannot_be_followed_keeps_its_settings_even_if_the_welcome_is
 async def test_a_store_that_is_lost_after_the_claim_costs_no_settings(store: Rolls) -> None:
     store.memory.hold("s", TITLE, now())
 
-    async def lost(*_: object) -> None:
-        store.lost = True
-        await store._now()
+    async def park(session: str, title: Title, parked: Parked) -> None:
+        raise StoreLost
 
-    store.park = lost  # type: ignore[method-assign]
+    store.park = park  # type: ignore[method-assign]
     got = await back(store)
     assert isinstance(got, Afresh)
     assert (got.outcome, got.settings) == ("settings_only", PARTS)

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ingress.disconnects import DISCONNECTS, disconnect_seen
+from ingress.protocol import Dialect
 from ingress.resume import new_token
 from ingress.settings import Resume
 from models.frame import FrameFailure, FrameOutcome, FrameRequest
@@ -27,7 +28,6 @@ from tests.ingress.life import (
     ORIGIN,
     RENEW_S,
     TTL_S,
-    Dialect,
     Life,
     PlainClient,
     Planted,
@@ -81,7 +81,7 @@ class Lives(RuleBasedStateMachine):
             log.addHandler(self.referee)
             log.setLevel(logging.DEBUG)
             log.propagate = False
-        self.loop.after_turn = self._balance  # type: ignore[method-assign]
+        self.loop.after_turn = self._balance
 
     def _balance(self) -> None:
         for replica in self.replicas:
@@ -517,7 +517,7 @@ class Lives(RuleBasedStateMachine):
                 log = logging.getLogger(name)
                 log.removeHandler(self.referee)
                 log.propagate = True
-            self.loop.after_turn = lambda: None  # type: ignore[method-assign]
+            self.loop.after_turn = lambda: None
             for task in asyncio.all_tasks(self.loop):
                 task.cancel()
             self.loop.run_until_complete(asyncio.sleep(1))
@@ -566,10 +566,5 @@ async def _done(work: asyncio.Task[Any]) -> None:
     await work
 
 
-# 25 in a hundred of what the profile says: tens of seconds by default, hours if asked for.
 TestLives = Lives.TestCase
-TestLives.settings = settings(
-    max_examples=settings.default.max_examples // 4,
-    stateful_step_count=50,
-    suppress_health_check=list(HealthCheck),
-)
+TestLives.settings = settings(stateful_step_count=50, suppress_health_check=list(HealthCheck))

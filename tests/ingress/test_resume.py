@@ -19,6 +19,7 @@ from ingress.resume import (
     NewestResult,
     Numbered,
     Parked,
+    Renewal,
     SessionSettings,
     Title,
     hash_token,
@@ -244,14 +245,14 @@ def test_a_replica_that_lost_the_session_changes_nothing(store: MemoryStore) -> 
     claim(store, T1, T2, 1, orphaned=True)
     store.hold("s", title(serial=99, mode="parts"), 2)
     store.park("s", title(serial=100, mode="parts"), parked(), 2)
-    store.forget("s", title(serial=101))
+    store.forget("s", title(serial=101), 2)
     assert store.knows("s")
     assert claim(store, T2, T3, 3, orphaned=True).title.settings.mode == "person"
 
 
 def test_a_session_that_ended_for_good_is_gone(store: MemoryStore) -> None:
     store.hold("s", title(), 0)
-    store.forget("s", title())
+    store.forget("s", title(), 0)
     assert not store.knows("s")
 
 
@@ -269,7 +270,7 @@ def test_a_renewal_tells_what_was_taken_over(store: MemoryStore) -> None:
     store.hold("s", title(), 0)
     claim(store, T1, T2, 1, orphaned=True)
     renewal = store.renew({T1: "s", T3: "never"}, 2)
-    assert (renewal.taken, renewal.unknown) == ({T1}, {T3})
+    assert renewal == Renewal(unknown=frozenset({T3}), taken=frozenset({T1}))
 
 
 def test_a_renewal_keeps_no_parked_session(store: MemoryStore) -> None:
@@ -365,7 +366,7 @@ def test_the_store_is_bounded_and_its_count_is_right_whatever_is_asked(
                 with contextlib.suppress(ClaimRefused):
                     store.claim(name, tokens[token], ORIGIN, tokens[n % 4], now, orphaned=n > 3)
             case "forget":
-                store.forget(name, owner)
+                store.forget(name, owner, now)
             case "renew":
                 store.renew({tokens[token]: name}, now)
             case "wait":
