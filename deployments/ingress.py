@@ -37,6 +37,7 @@ from ingress.service import Service
 from ingress.session import Session
 from ingress.settings import IngressSettings
 from ingress.single import SingleFrame
+from ingress.tasks import STANDING
 from ingress.transport import StarletteTransport
 from models.catalog import MODES
 
@@ -101,7 +102,7 @@ class Ingress:
             settings.metrics.gather_timeout_s,
         )
         loop = asyncio.get_running_loop()
-        self._renewing = loop.create_task(self._service.roll.run())
+        self._renewing = loop.create_task(self._service.roll.run(), name=STANDING)
         self._draining = loop.create_task(self._drain_when_told())
 
     async def _drain_when_told(self) -> None:

@@ -10,6 +10,9 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+# The name of a task that a replica has all its life, and that is therefore not counted.
+STANDING = "segstream: standing"
+
 _HERE = str(Path(__file__).parent)
 
 
@@ -24,4 +27,5 @@ def under_way() -> int:
 
 def _is_ours(task: asyncio.Task[Any]) -> bool:
     code = getattr(task.get_coro(), "cr_code", None)
-    return code is not None and code.co_filename.startswith(_HERE)
+    ours = code is not None and code.co_filename.startswith(_HERE)
+    return ours and task.get_name() != STANDING

@@ -77,7 +77,7 @@ class RawClient:
     def _greet(self) -> None:
         if self.v1:
             self.say({"type": "hello", "client": "fault test"})
-        self.next_message()  # connected, or welcome
+        self.welcome = self.next_message()  # or connected
 
     def _shake_hands(self, port: int) -> None:
         lines = [

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -36,6 +36,7 @@ from ingress.protocol import (
 PATIENCE_S = 30.0
 RESULT_AGE_S = 2.0
 MODES = ("person", "person-wide")
+KINDS = ("update_viz", "change_mode", "get_stats")
 CUTS = ("abort", "abort", "abort", "abandon", "hello and go", "welcome and go", "long")
 FRAMES_IN_FLIGHT = 2
 
@@ -43,8 +44,12 @@ FRAMES_IN_FLIGHT = 2
 class ReturningClient:
     """One session over many connections; ``rng`` decides what it does and when it is cut."""
 
-    def __init__(self, url: str, rng: random.Random, picture: bytes) -> None:
+    def __init__(
+        self, url: str, rng: random.Random, picture: bytes, kinds: Sequence[str] = KINDS
+    ) -> None:
+        """``kinds`` are the requests that it makes."""
         self._url = url
+        self._kinds = kinds
         self._rng = rng
         self._picture = picture
         self._welcome: Welcome | None = None
@@ -170,14 +175,14 @@ class ReturningClient:
         """Ask for something; the answer may come over another connection."""
         self._request += 1
         request: dict[str, Any] = {"id": self._request}
-        match self._rng.randrange(3):
-            case 0:
+        match self._rng.choice(self._kinds):
+            case "update_viz":
                 settings = {"output": "mask", "quality": 1 + self._request % 79}
                 request |= {"type": "update_viz", "settings": settings}
-            case 1:
+            case "change_mode":
                 request |= {"type": "change_mode", "model_mode": self._rng.choice(MODES)}
-            case _:
-                request |= {"type": "get_stats"}
+            case kind:
+                request |= {"type": kind}
         self._owed[self._request] = request
         await socket.send(json.dumps(request))
 
@@ -227,10 +232,13 @@ class ReturningClient:
 
 
 async def lose_and_return(
-    url: str, picture: bytes, *, clients: int, cuts: int, seed: int
+    url: str, picture: bytes, *, clients: int, cuts: int, seed: int, kinds: Sequence[str] = KINDS
 ) -> list[ReturningClient]:
     """Many sessions that are cut ``cuts`` times each; returns them when all have settled."""
-    crowd = [ReturningClient(url, random.Random(seed + i), picture) for i in range(clients)]
+    crowd = [
+        ReturningClient(url, random.Random(seed + number), picture, kinds)
+        for number in range(clients)
+    ]
     async with asyncio.TaskGroup() as tasks:
         for client in crowd:
             tasks.create_task(client.live(cuts))
