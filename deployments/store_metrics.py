@@ -20,11 +20,14 @@ class StoreMetrics:
     def __init__(self, store: MemoryStore, questions: Iterable[str]) -> None:
         self.registry = registry = CollectorRegistry()
         self.unhandled_exceptions = unhandled_exceptions(registry)
-        held = Gauge(
-            "segstream_store_sessions", "Sessions in the store.", ["state"], registry=registry
-        )
-        held.labels("held").set_function(lambda: store.held)
-        held.labels("parked").set_function(lambda: store.parked)
+        # The ingress has the other state of this family: attached.
+        sessions = Gauge("segstream_sessions", "Sessions now.", ["state"], registry=registry)
+        sessions.labels("detached").set_function(lambda: store.parked)
+        Gauge(
+            "segstream_store_held_sessions",
+            "Attached sessions that could be resumed.",
+            registry=registry,
+        ).set_function(lambda: store.held)
         Gauge(
             "segstream_store_parked_bytes", "Kept for parked sessions.", registry=registry
         ).set_function(lambda: store.parked_bytes)

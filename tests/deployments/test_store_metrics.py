@@ -25,13 +25,14 @@ def test_what_is_held_is_read_when_asked_and_every_series_is_there_at_zero() -> 
     registry = StoreMetrics(store, ("claim", "hold")).registry
 
     def value(name: str, **labels: str) -> float | None:
-        return registry.get_sample_value(f"segstream_store_{name}", labels)
+        return registry.get_sample_value(f"segstream_{name}", labels)
 
-    assert value("sessions", state="held") == value("sessions", state="parked") == 0
-    assert value("parked_bytes") == value("claims_refused_total") == 0
-    assert value("calls_total", question="claim") == value("calls_total", question="hold") == 0
+    assert value("sessions", state="detached") == value("store_held_sessions") == 0
+    assert value("store_parked_bytes") == value("store_claims_refused_total") == 0
+    for question in ("claim", "hold"):
+        assert value("store_calls_total", question=question) == 0
     store.now = 3
-    assert value("sessions", state="held") == 3
+    assert value("store_held_sessions") == 3
 
 
 def test_promtool_has_nothing_to_say() -> None:

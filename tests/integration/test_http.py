@@ -53,6 +53,13 @@ def test_health_says_ok(server: ServeApp) -> None:
     assert json.loads(server.get("health"))["status"] == "ok"
 
 
+def test_without_a_configured_token_nobody_sees_the_sessions(server: ServeApp) -> None:
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        server.get("api/sessions")
+    assert refused.value.code == 403
+    assert b"operator_token_sha256" in refused.value.read()
+
+
 def test_modes_are_those_of_the_catalogue(server: ServeApp) -> None:
     modes = json.loads(server.get("api/modes"))
     assert {mode["name"]: tuple(mode["labels"]) for mode in modes} == {

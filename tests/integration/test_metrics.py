@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import re
 import subprocess
 import time
+import urllib.error
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +39,13 @@ SCRAPES_AT_ONCE = 20
 REPLICAS = {"ingress": 2, "segmenter-main": 2, "session-store": 1, "stats": 1}
 
 
+TOKEN = "let me in"
+
+
 def _in_pairs(args: Any) -> None:
     args["ingress"] |= {"replicas": 2, "metrics": {"gather_timeout_s": GATHER_TIMEOUT_S}}
+    sha256 = hashlib.sha256(TOKEN.encode()).hexdigest()
+    args["ingress"]["admission"]["operator_token_sha256"] = sha256
     args["pools"] = [{"name": "main", "modes": ["person"], "replicas": 2, "device": "cpu"}]
 
 
@@ -76,6 +84,39 @@ async def until_on_the_page(app: ServeApp, replicas: dict[str, int]) -> None:
         await asyncio.sleep(0.1)  # the condition is in another process
 
 
+def sessions(app: ServeApp, token: str | None = TOKEN) -> dict[str, Any]:
+    """The answer of GET /api/sessions; raises HTTPError where it is refused."""
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    request = urllib.request.Request(f"{app.http}api/sessions", headers=headers)
+    with urllib.request.urlopen(request, timeout=30) as response:
+        answer: dict[str, Any] = json.loads(response.read())
+    return answer
+
+
+async def test_the_operator_sees_the_sessions_of_every_replica(pair: ServeApp) -> None:
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(v1(pair.ws)) for _ in range(6)]
+        for client in clients:
+            await client.mask(PICTURE)
+        answer = await asyncio.to_thread(sessions, pair)
+    assert (answer["replicas"], answer["replicas_missing"]) == (2, 0)
+    assert len(answer["sessions"]) == len({row["session"] for row in answer["sessions"]}) == 6
+    for row in answer["sessions"]:
+        assert (row["state"], row["dialect"], row["mode"]) == ("open", "v1", "person")
+        assert row["resumable"] is True
+        assert 0 <= row["silent_s"] <= row["age_s"] < 60
+        assert row["credit"] in (3, 4)
+
+
+@pytest.mark.parametrize("token", [None, "let me out", ""])
+def test_nobody_else_sees_them(pair: ServeApp, token: str | None) -> None:
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        sessions(pair, token)
+    assert refused.value.code == 401
+    assert refused.value.headers["www-authenticate"] == "Bearer"
+    assert b"Authorization: Bearer TOKEN" in refused.value.read()
+
+
 async def test_every_replica_of_every_deployment_is_on_the_page(pair: ServeApp) -> None:
     await until_on_the_page(pair, REPLICAS)
     text = pair.get("metrics").decode()
@@ -86,7 +127,7 @@ async def test_every_replica_of_every_deployment_is_on_the_page(pair: ServeApp) 
         "segstream_ws_disconnects_total",
         "segstream_segmenter_frames_total",
         "segstream_stats_calls_total",
-        "segstream_store_sessions",
+        "segstream_store_held_sessions",
         "segstream_scrape_replicas_missing_total",
     ):
         assert f"\n{name}{{" in text
