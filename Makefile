@@ -39,7 +39,7 @@ e2e: .venv/dev
 	$(BIN)/pytest -m e2e
 
 soak: .venv/dev
-	$(BIN)/pytest -m soak
+	$(BIN)/pytest -m soak --log-cli-level=INFO
 
 cuda: .venv/dev
 	$(BIN)/pytest -m cuda

@@ -41,13 +41,20 @@ def sockets_return(app: ServeApp) -> Iterator[None]:
 
 
 def _sockets(app: ServeApp) -> Counter[int]:
-    """Connections to the server's clients, and between its processes and HAProxy, by pid."""
-    counts: Counter[int] = Counter()
+    """Sockets by pid, but those between two of Ray's own processes.
+
+    Ray makes some of these late and keeps them. All else counts: clients, HAProxy to the
+    replica, and what has no other end any more.
+    """
+    links: list[tuple[int, int, int]] = []
+    rays: set[int] = set()  # the ports at Ray's ends
     for process in app.server.family:
         with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            if process.name() == "haproxy" or "ray::" in "".join(process.cmdline()):
-                counts[process.pid] = len(process.net_connections("tcp"))
-    return counts
+            ends = [link for link in process.net_connections("tcp") if link.raddr]
+            links += [(process.pid, link.laddr.port, link.raddr.port) for link in ends]
+            if process.name() != "haproxy":
+                rays |= {link.laddr.port for link in ends}
+    return Counter(pid for pid, here, there in links if not {here, there} <= rays)
 
 
 class Memory:
