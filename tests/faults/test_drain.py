@@ -148,7 +148,7 @@ async def test_mode_and_view_survive_a_killed_ingress_replica(doomed: ServeApp) 
     }
     back = await greeted_again(doomed, json.dumps(hello))
     assert back["resumed"] is False
-    assert back["why"] == "the server that held the session is gone; mode and view were kept"
+    assert back["why"].endswith("; mode and view were kept")
     assert back["mode"] == "person-wide"
     assert settings.items() <= back["viz"].items()
     assert "Traceback" not in doomed.said()
