@@ -437,6 +437,8 @@ class V1Client:
         self.greeted = False
         self.deaf = False
         self.doubt = False  # the client did something that may cost its session
+        self.lied = False  # about its numbers; what was parked is given up for that
+        self.trouble_at = -1e9  # when the store was last in trouble
         self.transit_s = 0.0  # how long a session may have been on its way to the store
         self._landed = landed
         self._here = 0
@@ -587,14 +589,24 @@ class V1Client:
         assert self.life is not None
         self.greeted = True
         back, self.returning = self.returning, None
+        if back is not None:
+            self._reconsider(back)
         if message["resumed"]:
             self._go_on(message, back)
         else:
             if back is not None:
                 self._check_loss(message, back)
             self.known = Known(message["session"], message["resume_token"])
-        self.doubt = False
+        self.doubt = self.lied = False
         self.trail = [self.life]
+
+    def _reconsider(self, back: Return) -> None:
+        """What happened between the hello and the welcome."""
+        assert self.life is not None
+        calm = self.trouble_at < self.life.born_at
+        killed = [life for life in back.trail if life.killed]
+        back.must = back.must and calm and not killed
+        back.must_keep = back.must_keep and calm and all(life.settled for life in killed)
 
     def _check_loss(self, message: Mapping[str, Any], back: Return) -> None:
         """A session was not resumed: that has to have a reason."""
@@ -630,7 +642,6 @@ class V1Client:
             if seq > had and end is None:
                 known.frames[seq] = "lost on the way"
         frames = {seq for seq, end in known.frames.items() if end is None}
-        known.twice.clear()
         self._owed = (set(known.open), frames)
 
     def _check_settings(self, message: Mapping[str, Any], back: Return) -> None:

@@ -43,6 +43,8 @@ ANY = st.integers(0, 3)
 WHERE = st.integers(0, 1)
 # How many turns the loop has before the next step; None: until nothing can run.
 TURNS = st.sampled_from([None, None, None, 0, 1, 2, 3, 5, 8])
+# After so many turns a connection that wants its session back is lost again.
+CUT = st.sampled_from([None, None, None, None, 0, 1, 2, 3, 4, 5, 6])
 REQUESTS = st.sampled_from(
     [
         {"type": "get_stats"},
@@ -178,20 +180,40 @@ class Lives(RuleBasedStateMachine):
         self.run(asyncio.sleep(0), turns)
 
     @rule(who=V1, where=WHERE, early=st.booleans(), late=st.booleans(),
-          numbers=st.sampled_from(["", "", "", "", "ahead", "far ahead"]), turns=TURNS)  # fmt: skip
+          numbers=st.sampled_from(["", "", "", "", "ahead", "far ahead"]), cut=CUT,
+          turns=TURNS)  # fmt: skip
     def resume(
-        self, who: int, where: int, early: bool, late: bool, numbers: str, turns: int | None
-    ) -> None:
+        self, who: int, where: int, early: bool, late: bool, numbers: str, cut: int | None,
+        turns: int | None,
+    ) -> None:  # fmt: skip
         if numbers and self.troubled:
             numbers = ""
         if numbers:
             turns = None  # the lie is to be over when the client comes again
         if self.v1[who].known is not None:
-            self.run(self._resume(self.v1[who], where, numbers, early, late), turns)
+            self.run(self._resume(self.v1[who], where, numbers, early, late, cut), turns)
+
+    @rule(wheres=st.tuples(WHERE, WHERE, WHERE), cut=CUT, turns=TURNS)
+    def all_come_back(
+        self, wheres: tuple[int, int, int], cut: int | None, turns: int | None
+    ) -> None:
+        """Whoever has lost its connection, or should know so, is there again."""
+
+        async def come() -> None:
+            for who, where in enumerate(wheres):
+                client = self.v1[who]
+                if client.life is None or client.life.live:
+                    continue
+                if client.known is None:
+                    await self._connect(who, where)
+                else:
+                    await self._resume(client, where, cut=cut)
+
+        self.run(come(), turns)
 
     async def _resume(
         self, client: V1Client, where: int, numbers: str = "", early: bool = False,
-        late: bool = False,
+        late: bool = False, cut: int | None = None,
     ) -> None:  # fmt: skip
         back = self._expected(client, where)
         client.connect(self.replicas[where])
@@ -200,6 +222,7 @@ class Lives(RuleBasedStateMachine):
         wrong: dict[str, Any] = {}
         if numbers:
             assert client.known is not None
+            client.lied = True
             back.must = False
             wrong = {"last_seq" if numbers == "ahead" else "last_control": 10_000}
         client.hello(client.credentials(**wrong))
@@ -209,6 +232,14 @@ class Lives(RuleBasedStateMachine):
         client.returning = back
         assert client.life is not None
         client.trail.append(client.life)
+        if cut is None:
+            return
+        for _ in range(cut):
+            await asyncio.sleep(0)
+        if self.troubled:
+            await asyncio.sleep(self.store.delay_s)
+        client.life.cut = True
+        client.life.wire.come(lost())
 
     def _expected(self, client: V1Client, where: int) -> Return:
         """What a client that comes back now may expect."""
@@ -223,7 +254,11 @@ class Lives(RuleBasedStateMachine):
         calm = calm and (live or max(ended, default=0) > self.now - TTL_S + 3)
         calm = calm and all(self._left_well(life) for life in trail)
         client.transit_s = 0.0 if self.trouble_at < 0 else 0.6
-        return Return(trail, must=calm and not any(life.killed for life in trail), must_keep=calm)
+        return Return(
+            trail,
+            must=calm and not client.lied and not any(life.killed for life in trail),
+            must_keep=calm,
+        )
 
     def _left_well(self, life: Life) -> bool:
         """Whether nothing was in the way of the session of ``life`` getting to the store."""
@@ -300,22 +335,21 @@ class Lives(RuleBasedStateMachine):
         client = self.v1[who]
         return client if client.life and client.greeted and not client.life.cut else None
 
-    @rule(who=V1, count=st.integers(1, 6), ack=st.booleans(), turns=TURNS)
-    def frames(self, who: int, count: int, ack: bool, turns: int | None) -> None:
+    @rule(who=V1, count=st.integers(1, 6), ack=st.sampled_from([None, None, 0, 10_000]),
+          turns=TURNS)  # fmt: skip
+    def frames(self, who: int, count: int, ack: int | None, turns: int | None) -> None:
         if client := self._talkers(who):
             for _ in range(count):
-                client.send_frame(None if ack else 0)
+                client.send_frame(ack)
             self.run(asyncio.sleep(0), turns)
 
-    @rule(who=V1, kind=st.sampled_from(["again", "ack ahead"]), turns=TURNS)
-    def wrong_frame(self, who: int, kind: str, turns: int | None) -> None:
+    @rule(who=V1, turns=TURNS)
+    def frame_again(self, who: int, turns: int | None) -> None:
         client = self._talkers(who)
         if client is None:
             return
         assert client.known is not None
-        if kind == "ack ahead":
-            client.send_frame(10_000)
-        elif client.known.frames.get(client.frame_seq, "lost on the way") != "lost on the way":
+        if client.known.frames.get(client.frame_seq, "lost on the way") != "lost on the way":
             client.send_frame_again()
         self.run(asyncio.sleep(0), turns)
 
@@ -417,6 +451,8 @@ class Lives(RuleBasedStateMachine):
     def store_is(self, how: str, turns: int | None) -> None:
         if self.troubled or how != "well":
             self.trouble_at = self.now
+        for client in self.v1:
+            client.trouble_at = self.trouble_at
         self.store.lost = how == "lost"
         self.store.delay_s = {"slow": 0.2, "too slow": 1.2}.get(how, 0.0)
         self.run(asyncio.sleep(0), turns)
@@ -495,6 +531,8 @@ class Lives(RuleBasedStateMachine):
     def _check(self) -> None:
         if self.troubled:
             self.trouble_at = self.now
+        for client in self.v1:
+            client.trouble_at = self.trouble_at
         assert self.referee.foreign == [], "a bug that nobody planted"
         for replica in self.replicas:
             for life in replica.lives:
