@@ -11,7 +11,7 @@ help:
 	@echo "make run          start SegStream and print the page's address (PORT=8001, PROFILE=fast|default)"
 	@echo "make test         every test: unit, integration on real Ray Serve, end to end in a browser"
 	@echo "make unit         the unit tests alone"
-	@echo "make soak         minutes of clients that never read, on both proxies: memory stays bounded"
+	@echo "make soak         the long proofs on both proxies, 20 minutes; writes docs/soak.md"
 	@echo "make cuda         the tests that need a CUDA device"
 	@echo "make check        format, lint, types, layers"
 	@echo "make docs         write the generated pages: docs/asyncapi.json, docs/disconnects.md"
@@ -39,6 +39,7 @@ e2e: .venv/dev
 	$(BIN)/pytest -m e2e
 
 soak: .venv/dev
+	$(BIN)/pytest --hypothesis-profile=soak --hypothesis-show-statistics --timeout=0 tests/ingress/test_life.py
 	$(BIN)/pytest -m soak --log-cli-level=INFO
 
 cuda: .venv/dev

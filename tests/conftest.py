@@ -12,7 +12,7 @@ from tests.serve_app import ServeApp, serve_app
 from tests.virtual_time import VirtualTimeLoop
 
 settings.register_profile("segstream", deadline=None)  # machines differ
-settings.register_profile("soak", deadline=None, max_examples=4000, database=None)
+settings.register_profile("soak", deadline=None, max_examples=1000, database=None)
 settings.load_profile("segstream")
 
 
