@@ -40,7 +40,7 @@ e2e: .venv/dev
 
 soak: .venv/dev
 	$(BIN)/pytest --hypothesis-profile=soak --hypothesis-show-statistics --timeout=0 tests/ingress/test_life.py
-	$(BIN)/pytest -m soak --log-cli-level=INFO
+	$(BIN)/pytest -m soak
 
 cuda: .venv/dev
 	$(BIN)/pytest -m cuda

@@ -9,6 +9,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from deployments.serving import (
     DropAfterLoss,
     RawWebSocket,
     adopt_serve_logging,
+    apart,
     configure_uvicorn,
     each_outcome,
     websocket_options,
@@ -244,3 +246,14 @@ def test_fields_given_as_extra_are_keys_of_a_json_line(said: list[logging.LogRec
     line = json.loads(JSONFormatter().format(said[0]))
     assert line["message"] == "session abc ended"
     assert fields.items() <= line.items()
+
+
+async def test_a_call_that_is_made_apart_is_no_child_of_the_request() -> None:
+    request: ContextVar[str] = ContextVar("request", default="none")
+    request.set("one whose client may leave")
+
+    def remote(first: int, *, second: int) -> tuple[str, int]:
+        return request.get(), first + second
+
+    assert apart(remote, 1, second=2) == ("none", 3)
+    assert request.get() == "one whose client may leave"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -16,8 +15,6 @@ from tests.integration.pictures import astronaut, jpeg
 from tests.serve_app import ServeApp, serve_app
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(300)]
-
-log = logging.getLogger("segstream.soak")
 
 CROWD = 20
 WARM_S, DURATION_S = 20.0, 60.0
@@ -35,14 +32,16 @@ def app(request: pytest.FixtureRequest) -> Iterator[ServeApp]:
         yield running
 
 
-def test_a_minute_of_readers_that_never_read_stays_below_the_ceiling(app: ServeApp) -> None:
+def test_a_minute_of_readers_that_never_read_stays_below_the_ceiling(
+    app: ServeApp, record_property: Callable[[str, object], None]
+) -> None:
     memory = Memory(app)
     with sockets_return(app), Crowd(app, CROWD, jpeg(astronaut())) as crowd:
         early = crowd.stream(WARM_S, memory)
         grown = crowd.stream(DURATION_S - WARM_S, memory)
-    log.info(
-        "grew by %d MiB, by %d MiB after the first %g s", grown >> 20, grown - early >> 20, WARM_S
-    )
+    record_property("MiB_grown", grown >> 20)
+    record_property("MiB_of_these_after_20_s", grown - early >> 20)
+    record_property("MiB_ceiling", CROWD * ceiling_bytes(app) >> 20)
     assert grown < CROWD * ceiling_bytes(app)
     # The first seconds fill arenas and buffers; from then on only what waits may vary.
     assert grown - early < CROWD * 4 * WINDOW_BYTES

@@ -1,0 +1,161 @@
+"""The store behind its handle: what fails is a lost store, and one hands over to the next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from ray import serve
+from ray.exceptions import RayActorError
+
+from deployments import session_store
+from deployments.session_store import SessionKeeper, StoreHandle
+from ingress.resume import (
+    Claim,
+    ClaimRefused,
+    Parked,
+    SessionSettings,
+    StoreLost,
+    Title,
+    hash_token,
+)
+from ingress.settings import Resume
+from models.view import View
+
+TOKEN, NEW = hash_token("token"), hash_token("new")
+TITLE = Title((TOKEN,), None, SessionSettings("parts", View()))
+
+
+class Remote:
+    """The handle of whichever keeper serves now."""
+
+    def __init__(self) -> None:
+        self.keeper: SessionKeeper | None = None
+        self.failure: Exception | None = None
+
+    def options(self, **_: Any) -> Remote:
+        return self
+
+    def __getattr__(self, method: str) -> Any:
+        async def call(*details: Any, **options: Any) -> Any:
+            if self.failure:
+                raise self.failure
+            return await getattr(self.keeper, method)(*details, **options)
+
+        return SimpleNamespace(remote=call)
+
+
+class Cluster:
+    """One deployment, whose replicas are made, and told to stop, by the test."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.remote = Remote()
+        self.told = [asyncio.Event()]
+        self._keepers: list[SessionKeeper] = []
+        monkeypatch.setattr(serve, "get_deployment_handle", lambda *_: self.remote)
+        monkeypatch.setattr(serve, "get_replica_context", self._context)
+        monkeypatch.setattr(session_store, "told_to_stop", self._told)
+        monkeypatch.setattr(session_store, "adopt_serve_logging", lambda: None)
+
+    def _context(self) -> Any:
+        name = f"replica-{len(self._keepers)}"
+        tag = SimpleNamespace(unique_id=name)
+        return SimpleNamespace(app_name="app", deployment="session-store", replica_id=tag,
+                               replica_tag=name)  # fmt: skip
+
+    def _told(self) -> Awaitable[Any]:
+        return self.told[-1].wait()
+
+    def start(self) -> SessionKeeper:
+        """A new replica, which the handle reaches from now on."""
+        self.told.append(asyncio.Event())
+        self.remote.keeper = keeper = SessionKeeper(Resume(store_timeout_s=1))
+        self._keepers.append(keeper)
+        return keeper
+
+    def stop(self) -> None:
+        for keeper in self._keepers:
+            keeper._leaving.cancel()
+
+
+@pytest.fixture
+async def cluster(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Cluster]:
+    made = Cluster(monkeypatch)
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def handle(cluster: Cluster) -> StoreHandle:
+    remote = cast(Any, cluster.remote)
+    return StoreHandle(remote, remote, timeout_s=1)
+
+
+async def claim(handle: StoreHandle, *, orphaned: bool = False) -> Claim:
+    return await handle.claim("s", TOKEN, None, NEW, orphaned=orphaned)
+
+
+async def test_a_session_is_held_parked_and_claimed(cluster: Cluster, handle: StoreHandle) -> None:
+    cluster.start()._heir.set()
+    await handle.hold("s", TITLE)
+    assert (await claim(handle)).held
+    title = Title(TITLE.tokens, None, TITLE.settings, serial=2)
+    await handle.park("s", title, Parked(control_seq=7))
+    back = await claim(handle)
+    assert back.parked is not None
+    assert (back.parked.control_seq, back.title.settings.mode) == (7, "parts")
+    await handle.forget("s", back.title)
+    with pytest.raises(ClaimRefused, match="not there any more"):
+        await claim(handle)
+
+
+@pytest.mark.parametrize("failure", [RayActorError(), RuntimeError("UNAVAILABLE"), TimeoutError()])
+async def test_whatever_serve_raises_is_a_lost_store(
+    cluster: Cluster, handle: StoreHandle, failure: Exception
+) -> None:
+    cluster.start()
+    cluster.remote.failure = failure
+    asks: list[Callable[[], Awaitable[Any]]] = [
+        lambda: handle.hold("s", TITLE),
+        lambda: handle.park("s", TITLE, Parked()),
+        lambda: claim(handle),
+        lambda: handle.forget("s", TITLE),
+        lambda: handle.renew({TOKEN: "s"}),
+    ]
+    for ask in asks:
+        with pytest.raises(StoreLost, match=type(failure).__name__):
+            await ask()
+
+
+async def test_a_store_that_goes_hands_over_and_passes_on_what_it_is_asked(
+    cluster: Cluster, handle: StoreHandle
+) -> None:
+    old = cluster.start()
+    told = cluster.told[-1]
+    await asyncio.sleep(0)  # it waits to be told
+    await handle.hold("held", TITLE)
+    await handle.park("s", TITLE, Parked(control_seq=7))
+    new = cluster.start()
+    early = asyncio.create_task(claim(handle))  # the router has heard of the new one already
+    await asyncio.sleep(0)
+    assert not early.done(), "the records may be on their way"
+    told.set()
+    async with asyncio.timeout(5):
+        back = await early
+    assert back.parked is not None
+    assert back.parked.control_seq == 7
+    assert new._store.knows("held")
+    await old.ask("park", "late", TITLE, Parked())
+    assert new._store.knows("late")
+    assert not old._store.knows("late")
+
+
+async def test_a_store_without_a_predecessor_lets_a_stranger_wait_but_not_for_ever(
+    cluster: Cluster, handle: StoreHandle
+) -> None:
+    cluster.start()
+    with pytest.raises(ClaimRefused):
+        await claim(handle)
