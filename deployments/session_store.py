@@ -24,16 +24,8 @@ from deployments.pools import FAILED, over_grpc
 from deployments.serving import adopt_serve_logging, apart, each_outcome
 from deployments.stopping import told_to_stop
 from deployments.store_metrics import StoreMetrics
-from ingress.resume import (
-    Claim,
-    ClaimRefused,
-    Heirloom,
-    MemoryStore,
-    Parked,
-    Renewal,
-    StoreLost,
-    Title,
-)
+from ingress.memory_store import Heirloom, MemoryStore
+from ingress.resume import Claim, ClaimRefused, Parked, Renewal, StoreLost, Title
 from ingress.settings import Resume
 
 log = logging.getLogger("segstream.sessions")

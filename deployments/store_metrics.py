@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from deployments.model_metrics import unhandled_exceptions
-from ingress.resume import MemoryStore
+from ingress.memory_store import MemoryStore
 
 
 class StoreMetrics:

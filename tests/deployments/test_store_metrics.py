@@ -6,7 +6,7 @@ import subprocess
 
 from deployments.exposition import page, rendered
 from deployments.store_metrics import StoreMetrics
-from ingress.resume import MemoryStore
+from ingress.memory_store import MemoryStore
 from tests.tools import tool
 
 

@@ -13,9 +13,10 @@ import pytest
 from ingress.connection import TransportLost
 from ingress.disconnects import Disconnect
 from ingress.dispatcher import ModeFailed
+from ingress.memory_store import MemoryStore
 from ingress.metrics import Metrics
 from ingress.protocol import ModeInfo
-from ingress.resume import Claim, MemoryStore, Parked, Renewal, StoreLost, Title
+from ingress.resume import Claim, Parked, Renewal, StoreLost, Title
 from ingress.roll import Roll
 from ingress.service import Service
 from ingress.settings import IngressSettings, Resume

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from ingress.hold import Hold
-from ingress.resume import MemoryStore, Parked, SessionSettings, hash_token
+from ingress.memory_store import MemoryStore
+from ingress.resume import Parked, SessionSettings, hash_token
 from ingress.settings import Resume
 from models.view import View
 from tests.ingress.conftest import FakeStore, settle
