@@ -144,10 +144,11 @@ class RawWebSocket:
 class DropAfterLoss:
     """Middleware that drops what is sent to a WebSocket whose peer has gone.
 
-    Only for Serve's default proxy: where a send raises OSError (ASGI's word for a peer that
-    has gone), the proxy abandons its response in the middle, and its generator answers that
-    with two errors and a traceback per lost client. The replica hears of the end through
-    receive, as always, and then ends the response itself.
+    Only for Serve's default proxy: where a send raises, the proxy abandons its response in the
+    middle, and its generator answers that with two errors and a traceback per lost client. A
+    send raises OSError, ASGI's word for a peer that has gone, and RuntimeError between the close
+    that uvicorn itself decided on and the loss, which a full buffer holds off. The replica
+    hears of the end through receive, as always, and then ends the response itself.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -155,7 +156,7 @@ class DropAfterLoss:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_while_there(message: Message) -> None:
-            with suppress(OSError):
+            with suppress(OSError, RuntimeError):
                 await send(message)
 
         await self._app(scope, receive, send_while_there if scope["type"] == "websocket" else send)

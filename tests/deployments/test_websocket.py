@@ -10,7 +10,7 @@ import pytest
 import uvicorn
 from starlette.types import Message, Receive, Scope, Send
 
-from deployments.serving import websocket_options, websocket_protocol
+from deployments.serving import DropAfterLoss, websocket_options, websocket_protocol
 from deployments.websocket import NEEDED, PatientWebSocket, ReportingWebSocket
 from ingress.transport import ENDED, TAKEN, TAKEN_EVERY_BYTES
 from tests.faults.raw_client import RawClient, Seen
@@ -155,6 +155,37 @@ async def test_a_socket_that_never_empties_is_gone_after_the_app() -> None:
         with await client_of(peer):
             await peer.ends()
             await peer.alone()
+
+
+async def test_what_is_sent_between_the_last_ping_and_the_loss_is_dropped() -> None:
+    """uvicorn counts itself closed, the buffer is full, and a result comes from the replica."""
+    late: list[BaseException | None] = []
+
+    async def answer_late(receive: Receive, send: Send) -> None:
+        (protocol,) = peer.server.server_state.connections
+        assert isinstance(protocol, PatientWebSocket)
+        protocol.transport.set_write_buffer_limits(high=1 << 30)
+        for _ in range(100):
+            await send({"type": "websocket.send", "bytes": bytes(100_000)})
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+        assert not protocol.disconnected, "the buffer holds it"
+        result: Message = {"type": "websocket.send", "text": "a result"}
+        late.extend(await asyncio.gather(send(result), return_exceptions=True))
+
+        async def proxy(scope: Scope, receive: Receive, send: Send) -> None:
+            await send(result)
+
+        through = DropAfterLoss(proxy)({"type": "websocket"}, receive, send)
+        late.extend(await asyncio.gather(through, return_exceptions=True))
+
+    async with uvicorn_with(answer_late, in_replica=False, ping_s=0.2) as peer:
+        with await client_of(peer):
+            await peer.ends()
+            await peer.alone()
+    bare, dropped = late
+    assert type(bare) is RuntimeError, "uvicorn says it otherwise now"
+    assert dropped is None
 
 
 async def test_the_proxy_tells_the_app_what_the_client_took() -> None:

@@ -35,7 +35,7 @@ class Books:
         wait_until(self._settled, "no connection and no task of a session is left")
         self._ends = self._ended()
         self._lines = set(app.ended())
-        self._stumbles = self._count_stumbles()
+        self._stumbles = self._find_stumbles()
 
     def one(self, reason: str, *codes: int, bugs: int = 0) -> str:
         """Exactly one connection ended, for ``reason``; returns its log line.
@@ -62,7 +62,8 @@ class Books:
 
     def no_stumble(self) -> None:
         """Nothing was logged that speaks of a bug."""
-        assert self._count_stumbles() == self._stumbles, self._app.log()[-6000:]
+        new = self._find_stumbles() - self._stumbles
+        assert not new, "\n---\n".join(new)
 
     def _settled(self) -> bool:
         """Whether every accepted connection is accounted for, and nothing of one is left."""
@@ -81,5 +82,11 @@ class Books:
                 ends[sample.labels["reason"], sample.labels["initiator"]] += int(sample.value)
         return ends
 
-    def _count_stumbles(self) -> int:
-        return len(re.findall("Traceback|RuntimeError", self._app.log()))
+    def _find_stumbles(self) -> Counter[str]:
+        """What speaks of a bug, with the lines around it."""
+        lines = self._app.log().splitlines()
+        return Counter(
+            "\n".join(lines[max(0, number - 4) : number + 25])
+            for number, line in enumerate(lines)
+            if re.search("Traceback|RuntimeError", line)
+        )
