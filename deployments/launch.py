@@ -134,6 +134,9 @@ def environment(profile: str, scratch: Path, config: Path) -> dict[str, str]:
         silence_s = ingress.keepalive.heartbeat_s + ingress.keepalive.timeout_s
         ours["RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S"] = str(math.ceil(2 * silence_s))
         ours["RAY_SERVE_HAPROXY_STATS_PORT"] = str(free_port())
+        # Serve's proxy that stands in while no replica is there. It shares its port with that of
+        # any other cluster here (SO_REUSEPORT), and so would answer for it.
+        ours["RAY_SERVE_FALLBACK_PROXY_HTTP_PORT"] = str(free_port())
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     return {**ours, **os.environ, "PATH": path}
 
