@@ -17,6 +17,7 @@ from contextvars import Context
 from importlib import import_module
 from typing import Any, TypeVar
 
+import ray
 import uvicorn
 from ray.serve.handle import DeploymentBroadcastResponse
 from starlette.middleware import Middleware
@@ -34,6 +35,9 @@ WS_MAX_BYTES = "SEGSTREAM_WS_MAX_BYTES"
 WS_PING_INTERVAL_S = "SEGSTREAM_WS_PING_INTERVAL_S"
 WS_PING_TIMEOUT_S = "SEGSTREAM_WS_PING_TIMEOUT_S"
 WS_SEND_TIMEOUT_S = "SEGSTREAM_WS_SEND_TIMEOUT_S"
+
+# How the names of Serve's proxy actors begin, the one beside HAProxy included.
+PROXY_ACTOR = "SERVE_PROXY_ACTOR"
 
 # Serve's own header by which a request asks not to be watched for a disconnect.
 _UNWATCHED = (b"x-request-disconnect-disabled", b"?1")
@@ -181,18 +185,26 @@ def configure_uvicorn() -> list[Middleware]:
 
         configured.segstream = True  # type: ignore[attr-defined]
         uvicorn.Config.__init__ = configured  # type: ignore[method-assign]
-    return [Middleware(RawWebSocket if behind_haproxy(os.environ) else DropAfterLoss)]
+    return [Middleware(RawWebSocket if meets_clients_in_replica(os.environ) else DropAfterLoss)]
 
 
-def behind_haproxy(environ: Mapping[str, str]) -> bool:
-    """Whether clients come through HAProxy to the replica's own uvicorn."""
-    return environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1"
+def meets_clients_in_replica(environ: Mapping[str, str]) -> bool:
+    """Whether the uvicorn of this process is a replica's own, with HAProxy in front.
+
+    In HAProxy mode, too, there is a proxy of Serve's: it stands in while no replica is there.
+    """
+    haproxy = environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1"
+    return haproxy and not _actor_name().startswith(PROXY_ACTOR)
+
+
+def _actor_name() -> str:
+    return (ray.get_runtime_context().get_actor_name() or "") if ray.is_initialized() else ""
 
 
 def websocket_options(environ: Mapping[str, str]) -> dict[str, Any]:
     """The keyword arguments of ``uvicorn.Config`` that concern WebSockets."""
     return {
-        "ws": websocket_protocol(behind_haproxy(environ)),
+        "ws": websocket_protocol(meets_clients_in_replica(environ)),
         "ws_max_size": int(environ.get(WS_MAX_BYTES, 24 * 1024 * 1024)),
         "ws_ping_interval": float(environ.get(WS_PING_INTERVAL_S, 10)),
         "ws_ping_timeout": float(environ.get(WS_PING_TIMEOUT_S, 10)),

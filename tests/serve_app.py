@@ -37,8 +37,11 @@ class ServeApp:
 
     def log(self) -> str:
         """Everything said so far: the console, then every log file of Serve's."""
-        files = sorted(self.scratch.glob("ray/session_2*/logs/serve/*.log"))
-        return "\n".join(path.read_text(errors="replace") for path in (self.console, *files))
+        return "\n".join(path.read_text(errors="replace") for path in self.log_files())
+
+    def log_files(self) -> list[Path]:
+        """The console, then every log file of Serve's."""
+        return [self.console, *sorted(self.scratch.glob("ray/session_2*/logs/serve/*.log"))]
 
     def ended(self, since: int = 0) -> list[str]:
         """The log lines of sessions that ended, from the replicas' own files."""

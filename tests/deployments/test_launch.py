@@ -64,6 +64,7 @@ def test_the_fast_profile_is_haproxy_with_files_of_its_own(tmp_path: Path) -> No
     env = environment("fast", tmp_path, CONFIG)
     assert env["RAY_SERVE_ENABLE_HA_PROXY"] == "1"
     assert env["RAY_SERVE_HAPROXY_CONFIG_FILE_LOC"].startswith(str(tmp_path))
+    assert env["RAY_SERVE_FALLBACK_PROXY_HTTP_PORT"] != "8500", "which all clusters share"
     assert "RAY_SERVE_ENABLE_HA_PROXY" not in environment("default", tmp_path, CONFIG)
 
 

@@ -20,6 +20,7 @@ from ray.serve._private import constants, http_util, replica, replica_result
 from ray.serve.handle import DeploymentBroadcastResponse
 from starlette.types import Message, Receive, Scope, Send
 
+from deployments import serving
 from deployments.serving import (
     DropAfterLoss,
     RawWebSocket,
@@ -29,6 +30,7 @@ from deployments.serving import (
     each_outcome,
     websocket_options,
 )
+from deployments.websocket import ReportingWebSocket
 
 
 @pytest.fixture
@@ -71,6 +73,18 @@ def test_each_proxy_has_its_own_middleware(
     monkeypatch.setenv("RAY_SERVE_ENABLE_HA_PROXY", haproxy)
     (middleware,) = configure_uvicorn()
     assert middleware.cls is cls
+
+
+@pytest.mark.usefixtures("untouched_uvicorn")
+def test_the_proxy_that_stands_in_beside_haproxy_is_a_proxy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RAY_SERVE_ENABLE_HA_PROXY", "1")
+    monkeypatch.setattr(serving, "_actor_name", lambda: f"{constants.SERVE_PROXY_NAME}-fallback-1")
+    (middleware,) = configure_uvicorn()
+    chosen: object = middleware.cls
+    assert chosen is DropAfterLoss
+    assert websocket_options({"RAY_SERVE_ENABLE_HA_PROXY": "1"})["ws"] is ReportingWebSocket
 
 
 @pytest.mark.parametrize(("kind", "raised"), [("websocket", False), ("http", True)])

@@ -12,6 +12,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 from ingress.disconnects import DISCONNECTS
 from tests.serve_app import ServeApp
@@ -62,8 +63,8 @@ class Books:
 
     def no_stumble(self) -> None:
         """Nothing was logged that speaks of a bug."""
-        new = self._find_stumbles() - self._stumbles
-        assert not new, "\n---\n".join(new)
+        new = self._find_stumbles().items() - self._stumbles.items()
+        assert not new, "\n---\n".join(self._around(*where) for where, _ in new)
 
     def _settled(self) -> bool:
         """Whether every accepted connection is accounted for, and nothing of one is left."""
@@ -82,11 +83,18 @@ class Books:
                 ends[sample.labels["reason"], sample.labels["initiator"]] += int(sample.value)
         return ends
 
-    def _find_stumbles(self) -> Counter[str]:
-        """What speaks of a bug, with the lines around it."""
-        lines = self._app.log().splitlines()
-        return Counter(
-            "\n".join(lines[max(0, number - 4) : number + 25])
-            for number, line in enumerate(lines)
+    def _find_stumbles(self) -> dict[tuple[Path, int], str]:
+        """The lines that speak of a bug, by file and number: log files only grow."""
+        return {
+            (path, number): line
+            for path in self._app.log_files()
+            for number, line in enumerate(_lines(path))
             if re.search("Traceback|RuntimeError", line)
-        )
+        }
+
+    def _around(self, path: Path, number: int) -> str:
+        return "\n".join([str(path), *_lines(path)[max(0, number - 4) : number + 25]])
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(errors="replace").splitlines()

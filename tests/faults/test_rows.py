@@ -125,3 +125,20 @@ def test_a_bug_costs_one_traceback_and_ends_with_1011(
     books.one("server_error", 1011, bugs=1)
     assert len(re.findall("Exception Group Traceback", app.said())) == tracebacks + 1
     assert app.metric("segstream_unhandled_exceptions_total") == bugs + 1
+
+
+@pytest.mark.parametrize("app", ["fast"], indirect=True)
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_the_proxy_that_stands_in_for_replicas_tells_of_losses_too(
+    app: ServeApp, books: Books, picture: bytes, dialect: str
+) -> None:
+    """HAProxy sends clients to it while the replica is being replaced."""
+    found = re.search(
+        r"SERVE_PROXY_ACTOR-fallback\S+ on node \S+ listening on \S+:(\d+)", app.log()
+    )
+    assert found
+    client = RawClient(int(found[1]), dialect)
+    for _ in range(4):
+        client.frame(picture)
+    client.rst()
+    books.one("connection_lost", 1005)
