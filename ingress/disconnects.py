@@ -87,11 +87,11 @@ _ROWS = (
     Reason("client_close", _C, None, _INFO, Advice.CLIENTS_CHOICE, False,
            "The client sent a close frame."),
     Reason("connection_lost", _N, None, _INFO, Advice.JITTERED, True,
-           "The connection ended without a close frame: FIN, RST, or a transport ping timed out."),
+           "The connection ended without a close frame: FIN or RST."),
     Reason("proxy_lost", _I, None, _WARN, Advice.BACK_OFF, True,
            "The proxy in front of the server died, or cancelled the request."),
     Reason("keepalive_timeout", _S, 4201, _INFO, Advice.AT_ONCE, True,
-           "Nothing was heard from the client for heartbeat_s + timeout_s."),
+           "Nothing was heard from the client for heartbeat_s + timeout_s, no pong either."),
     Reason("slow_consumer", _S, 4101, _WARN, Advice.BACK_OFF, True,
            "The client did not take what it was sent: credit stayed exhausted, or a send "
            "passed its deadline."),
