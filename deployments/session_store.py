@@ -134,8 +134,9 @@ class StoreHandle:
     async def hold(self, session: str, title: Title) -> None:
         await self._ask("hold", session, title)
 
-    async def park(self, session: str, title: Title, parked: Parked) -> None:
-        await self._ask("park", session, title, parked)
+    async def park(self, session: str, title: Title, parked: Parked) -> bool:
+        kept: bool = await self._ask("park", session, title, parked)
+        return kept
 
     async def claim(
         self, session: str, token: bytes, origin: str | None, new_token: bytes, *, orphaned: bool

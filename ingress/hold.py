@@ -75,11 +75,10 @@ class Hold:
                 self.behind = False
 
     async def park(self, parked: Parked) -> bool:
-        """Leave the session to the store; whether it took it."""
+        """Leave the session to the store; whether it keeps it."""
         self._title = replace(self._title, serial=self._title.serial + 1)
         with suppress(StoreLost):
-            await self._store.park(self.session, self._title, parked)
-            return True
+            return await self._store.park(self.session, self._title, parked)
         return False
 
     async def forget(self) -> None:

@@ -90,12 +90,14 @@ class MemoryStore:
             self._put(self._held, session, Record(title, now, fallback))
         self.expire(now)
 
-    def park(self, session: str, title: Title, parked: Parked, now: float) -> None:
-        """Keep what is left of a session."""
+    def park(self, session: str, title: Title, parked: Parked, now: float) -> bool:
+        """Keep what is left of a session; whether that was taken, and there is room for it."""
         record = self._find(session)
-        if record is None or record.yields_to(title):
+        taken = record is None or record.yields_to(title)
+        if taken:
             self._put(self._parked, session, Record(title, now, parked))
         self.expire(now)
+        return taken and session in self._parked
 
     def claim(
         self, session: str, token: bytes, origin: str | None, new_token: bytes, now: float,

@@ -241,8 +241,8 @@ class SessionStore(Protocol):
     async def hold(self, session: str, title: Title) -> None:
         """This replica has the session's connection; write ``title`` through."""
 
-    async def park(self, session: str, title: Title, parked: Parked) -> None:
-        """The session has lost its connection."""
+    async def park(self, session: str, title: Title, parked: Parked) -> bool:
+        """The session has lost its connection; whether the store keeps it."""
 
     async def claim(
         self, session: str, token: bytes, origin: str | None, new_token: bytes, *, orphaned: bool

@@ -163,8 +163,8 @@ class FakeStore:
     async def hold(self, session: str, title: Title) -> None:
         self.memory.hold(session, title, await self._now())
 
-    async def park(self, session: str, title: Title, parked: Parked) -> None:
-        self.memory.park(session, title, parked, await self._now())
+    async def park(self, session: str, title: Title, parked: Parked) -> bool:
+        return self.memory.park(session, title, parked, await self._now())
 
     async def claim(
         self, session: str, token: bytes, origin: str | None, new_token: bytes, *, orphaned: bool

@@ -197,8 +197,8 @@ class StoreLine(FakeStore):
     async def hold(self, session: str, title: Title) -> None:
         await self._ask(lambda now: self.memory.hold(session, title, now))
 
-    async def park(self, session: str, title: Title, parked: Parked) -> None:
-        await self._ask(lambda now: self.memory.park(session, title, parked, now))
+    async def park(self, session: str, title: Title, parked: Parked) -> bool:
+        return await self._ask(lambda now: self.memory.park(session, title, parked, now))
 
     async def claim(
         self, session: str, token: bytes, origin: str | None, new_token: bytes, *, orphaned: bool

@@ -103,7 +103,7 @@ async def test_what_cannot_be_followed_keeps_its_settings_even_if_the_welcome_is
 async def test_a_store_that_is_lost_after_the_claim_costs_no_settings(store: Rolls) -> None:
     store.memory.hold("s", TITLE, now())
 
-    async def park(session: str, title: Title, parked: Parked) -> None:
+    async def park(session: str, title: Title, parked: Parked) -> bool:
         raise StoreLost
 
     store.park = park  # type: ignore[method-assign]

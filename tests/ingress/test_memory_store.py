@@ -232,3 +232,13 @@ def test_the_store_is_bounded_and_its_count_is_right_whatever_is_asked(
         assert not store._held.keys() & store._parked.keys()
     store.expire(now + 10)
     assert (store.held, store.parked, store.parked_bytes) == (0, 0, 0)
+
+
+def test_a_store_says_whether_it_keeps_what_it_was_left(store: MemoryStore) -> None:
+    store.hold("s", title(), 0)
+    assert store.park("s", title(serial=2), parked(), 0)
+    assert not store.park("s", title(serial=2), parked(), 0), "it came late"
+    claim(store, T1, T2, 1)
+    assert not store.park("s", title(serial=9), parked(), 1), "the session was taken over"
+    small = MemoryStore(ttl_s=60, max_parked=3, max_parked_bytes=100)
+    assert not small.park("s", title(), parked(), 0), "there is no room for it"
