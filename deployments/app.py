@@ -74,9 +74,10 @@ def _segmenter(pool: PoolArgs, args: AppArgs, gpus: float) -> Application:
     segmenter = serve.deployment(
         name=f"segmenter-{pool.name}",
         num_replicas=pool.replicas,
-        # Each ingress replica keeps at most max_calls in flight per mode, and asks for the
-        # metrics in one more, which must not wait for frames.
-        max_ongoing_requests=(batching.max_calls * len(pool.modes) + 1) * args.ingress.replicas,
+        # Each ingress replica keeps at most max_calls in flight per mode and replica, all of
+        # them here where the others are gone, and asks for the metrics in one more.
+        max_ongoing_requests=(batching.max_calls * pool.replicas * len(pool.modes) + 1)
+        * args.ingress.replicas,
         **_resources(pool, args, gpus),
     )(Segmenter)
     return segmenter.bind(

@@ -126,6 +126,7 @@ class AppArgs(Settings):
         """What the connection layer is told."""
         return IngressSettings(
             default_mode=self.default_mode,
+            replicas={mode: pool.replicas for pool in self.pools for mode in pool.modes},
             keepalive=self.ingress.keepalive,
             limits=self.ingress.limits,
             batching=self.ingress.batching,

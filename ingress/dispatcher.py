@@ -1,9 +1,9 @@
 """Waiting sessions become batches: fair, fresh, and without a timer.
 
 Rules
-1. While fewer than ``max_calls`` calls are in flight, whatever waits goes at
-   once. At low load nothing waits; at high load frames gather while calls run,
-   batches grow, and latency stays about one model cycle.
+1. While the window (``ingress.window``) has room for a call, whatever waits goes
+   at once. At low load nothing waits; at high load frames gather while calls run,
+   batches grow, and latency stays about one cycle.
 2. One frame of each session per batch, sessions in the order in which they
    became ready: equal clients get equal shares.
 3. A session gives its frame when the call starts, not when it queues, so the
@@ -25,6 +25,7 @@ from typing import Protocol
 from ingress.metrics import Metrics
 from ingress.protocol import Frame
 from ingress.settings import Batching
+from ingress.window import Window
 from models.frame import FrameFailure, FrameOutcome, FrameRequest
 
 log = logging.getLogger("segstream.dispatcher")
@@ -99,8 +100,12 @@ class Source(Protocol):
 class Dispatcher:
     """The queue and the calls of one mode."""
 
-    def __init__(self, mode: str, analyzer: Analyzer, settings: Batching, metrics: Metrics) -> None:
+    def __init__(
+        self, mode: str, analyzer: Analyzer, settings: Batching, metrics: Metrics, replicas: int = 1
+    ) -> None:
+        """``replicas`` of the mode's pool share its calls."""
         self.mode = mode
+        self.window = Window(settings, replicas)
         self._analyzer = analyzer
         self._settings = settings
         self._closed = False
@@ -149,7 +154,7 @@ class Dispatcher:
         await asyncio.gather(*calls, return_exceptions=True)
 
     def _start_calls(self) -> None:
-        while self._waiting and not self._closed and len(self._calls) < self._settings.max_calls:
+        while self._waiting and not self._closed and len(self._calls) < self.window.calls:
             batch = self._gather()
             if not batch:
                 break
@@ -164,7 +169,7 @@ class Dispatcher:
         batch: list[Flight] = []
         room = self._settings.max_batch_bytes
         again: list[Source] = []
-        while self._waiting and len(batch) < self._settings.max_batch and room > 0:
+        while self._waiting and len(batch) < self.window.batch and room > 0:
             source = next(iter(self._waiting))
             del self._waiting[source]
             flight = source.take()
@@ -180,9 +185,12 @@ class Dispatcher:
     async def _call(self, batch: list[Flight]) -> None:
         self._batch_frames.observe(len(batch))
         outcomes: Sequence[FrameOutcome | AnalysisFailed] | None = None
+        under_way = sum(map(len, self._calls.values()))
+        began_at = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(self._settings.call_timeout_s):
                 outcomes = await self._analyzer.analyze(self.mode, [f.request for f in batch])
+            self.window.landed(under_way, asyncio.get_running_loop().time() - began_at)
         except AnalysisFailed as failure:
             outcomes = [failure] * len(batch)
         except TimeoutError:

@@ -53,8 +53,9 @@ class Service:
     drainage: Drainage = field(init=False)
 
     def __post_init__(self) -> None:
+        batching, replicas = self.settings.batching, self.settings.replicas
         dispatchers = {
-            mode: Dispatcher(mode, self.analyzer, self.settings.batching, self.metrics)
+            mode: Dispatcher(mode, self.analyzer, batching, self.metrics, replicas.get(mode, 1))
             for mode in self.modes
         }
         roll = Roll(self.store, self.settings.resume.ttl_s / 3)

@@ -7,6 +7,7 @@ states what one session may hold in memory; a test attacks it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -111,7 +112,10 @@ class Batching(Settings):
 
     max_batch: int = Field(16, ge=1, le=256, description="Frames in one call.")
     max_batch_bytes: int = Field(16 * _MIB, ge=1024, description="Encoded bytes in one call.")
-    max_calls: int = Field(3, ge=1, le=64, description="Calls in flight.")
+    max_calls: int = Field(3, ge=1, le=64, description="Calls in flight, for each replica.")
+    cycle_s: float = Field(
+        0.05, gt=0, le=10, description="Frames under way are what the pool answers in this time."
+    )
     call_timeout_s: float = Field(30.0, gt=0, description="For one call; then INFERENCE_FAILED.")
     prepare_timeout_s: float = Field(180.0, gt=0, description="For a mode to load.")
 
@@ -146,6 +150,7 @@ class IngressSettings(Settings):
     """Everything that the connection layer is told."""
 
     default_mode: str = "person"
+    replicas: Mapping[str, int] = Field({}, description="Of each mode's pool; 1 where not told.")
     keepalive: Keepalive = Keepalive()
     limits: SessionLimits = SessionLimits()
     batching: Batching = Batching()

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from types import MappingProxyType
 
+HEAVY_GMACS = 1.0  # between person (0.06) and parts (4.0)
+
 RGB = tuple[int, int, int]
 Channels = tuple[float, float, float]
 
@@ -38,6 +40,11 @@ class ModeSpec:
     license: str
     source: str
     gmacs: float = 0.0  # multiply-adds for one frame, in billions; 0 counts as light
+
+    @property
+    def is_heavy(self) -> bool:
+        """Whether the network takes so long that all else of a frame hardly counts."""
+        return self.gmacs >= HEAVY_GMACS
 
 
 class UnknownMode(ValueError):

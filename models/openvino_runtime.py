@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
     import openvino
 
-HEAVY_GMACS = 1.0  # between person (0.06) and parts (4.0)
 THREADS_PER_HEAVY_FRAME = 4  # small feature maps leave more threads than this idle
 
 # Tracing patches functions of torch while it runs, and so does OpenVINO's converter.
@@ -56,9 +55,9 @@ def import_openvino() -> ModuleType:
     return import_module("openvino")
 
 
-def streams(gmacs: float, threads: int) -> int:
+def streams(spec: ModeSpec, threads: int) -> int:
     """How many frames to run at once on ``threads`` threads; at least 1."""
-    per_frame = THREADS_PER_HEAVY_FRAME if gmacs >= HEAVY_GMACS else 1
+    per_frame = THREADS_PER_HEAVY_FRAME if spec.is_heavy else 1
     return max(1, threads // per_frame)
 
 
@@ -92,7 +91,7 @@ class OpenVinoRuntime(Runtime):
     def __init__(self, spec: ModeSpec, threads: int | None = None) -> None:
         super().__init__(spec)
         threads = threads or torch.get_num_threads()
-        self.concurrency = streams(spec.gmacs, threads)
+        self.concurrency = streams(spec, threads)
         compiled = (
             import_openvino()
             .Core()

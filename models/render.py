@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from types import MappingProxyType
 
 import cv2
@@ -51,27 +51,32 @@ _COLORMAPS: Mapping[Colormap, int] = MappingProxyType(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Scene:
     """One segmented frame and how it is wanted.
 
     Attributes:
         frame: uint8 [H,W,3] RGB; read by overlays only, which need it at ``size``.
         size: of the picture, or of each of two pictures side by side.
-        probabilities: float32 [n,h,w], class 0 first.
+        planes: float32 [C,h,w] as a network gives them: of two classes the foreground alone.
         palette: the mode's colours, one per class.
     """
 
     frame: Pixels
     size: Size
-    probabilities: Probabilities
+    planes: Probabilities
     palette: tuple[RGB, ...]
     view: View
+
+    @cached_property
+    def probabilities(self) -> Probabilities:
+        """float32 [n,h,w], class 0 first; a mask of two classes never asks for them."""
+        return with_background(self.planes)
 
     @property
     def shown(self) -> list[int]:
         """The class ids that the view shows, ascending."""
-        classes = range(len(self.probabilities))
+        classes = range(class_count(self.planes))
         chosen = self.view.class_filter
         return [c for c in classes if (c > 0 if chosen is None else c in chosen)]
 
@@ -87,11 +92,16 @@ class Scene:
         return shown
 
 
-def with_background(probabilities: Probabilities) -> Probabilities:
+def with_background(planes: Probabilities) -> Probabilities:
     """A network's output [C,h,w] as [n,h,w]: one foreground plane gets its complement."""
-    if len(probabilities) > 1:
-        return probabilities
-    return np.concatenate((1 - probabilities, probabilities))
+    if len(planes) > 1:
+        return planes
+    return np.concatenate((1 - planes, planes))
+
+
+def class_count(planes: Probabilities) -> int:
+    """How many classes, the background included, a network's output [C,h,w] tells apart."""
+    return max(2, len(planes))
 
 
 def panel_size(view: View, frame: Size) -> Size:
@@ -121,20 +131,21 @@ def palette(own: tuple[RGB, ...], colormap: Colormap) -> tuple[RGB, ...]:
     return (own[0], *((int(r), int(g), int(b)) for b, g, r in sampled))
 
 
-def label_map(probabilities: Probabilities, size: Size | None = None) -> Pixels:
+def label_map(planes: Probabilities, size: Size | None = None) -> Pixels:
     """The most probable class of each pixel, uint8 [H,W]; a tie goes to the lower id.
 
-    ``size`` enlarges the probabilities first; None keeps the network's resolution.
+    ``planes`` are a network's output [C,h,w]; ``size`` enlarges them first, None keeps the
+    network's resolution.
     """
-    size = size or probabilities.shape[1:]
-    if len(probabilities) == 2:
-        return _threshold(resized(_to_uint8(probabilities[1]), size))
-    best = resized(_to_uint8(probabilities[0]), size)
+    size = size or planes.shape[1:]
+    if class_count(planes) == 2:
+        return _threshold(resized(_to_uint8(planes[-1]), size))
+    best = resized(_to_uint8(planes[0]), size)
     labels = np.zeros(size, np.uint8)
-    for c in range(1, len(probabilities)):
-        plane = _to_uint8(probabilities[c])
+    for c in range(1, len(planes)):
+        plane = _to_uint8(planes[c])
         # Interpolation adds no maximum, so a plane that stays below 1/n wins nowhere.
-        if int(plane.max()) < 255 // len(probabilities):
+        if int(plane.max()) < 255 // len(planes):
             continue
         plane = resized(plane, size)
         np.copyto(labels, np.uint8(c), where=plane > best)
@@ -156,8 +167,8 @@ def _overlay(scene: Scene) -> Pixels:
 
 
 def _mask(scene: Scene) -> Pixels:
-    labels = label_map(scene.probabilities, scene.size)
-    hidden = [c for c in range(1, len(scene.probabilities)) if c not in scene.shown]
+    labels = label_map(scene.planes, scene.size)
+    hidden = [c for c in range(1, class_count(scene.planes)) if c not in scene.shown]
     for c in hidden:
         labels[labels == c] = 0
     return labels

@@ -3,6 +3,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -80,7 +81,7 @@ def test_a_closed_runtime_refuses_frames_and_closes_once(reference: Reference) -
 def test_light_networks_run_a_frame_per_thread_and_heavy_ones_share(
     gmacs: float, threads: int, frames_at_once: int
 ) -> None:
-    assert streams(gmacs, threads) == frames_at_once
+    assert streams(replace(MODES["person"], gmacs=gmacs), threads) == frames_at_once
 
 
 # The watch refuses what it sees, so that even a failing test reports nothing to anyone.

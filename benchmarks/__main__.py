@@ -1,0 +1,273 @@
+"""``make bench``: everything that is measured, in one run, side by side.
+
+    python -m benchmarks                 the whole, about half an hour
+    python -m benchmarks --quick         a look, under three minutes
+    python -m benchmarks --only served   parts alone, nothing written
+
+A round measures the bare parts, then each server at each number of clients, one after the other,
+none while another runs. Every figure is the median of the rounds; every ratio is made within a
+round, where both sides met the machine in the same mood, and then is a median too.
+
+The whole run writes ``benchmarks/results.json``, ``benchmarks/plot.png`` and the table in
+``benchmarks/README.md``; the quick one writes the first two under ``--out``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks import frames, machine, report, served
+from benchmarks.peers.environments import PEERS, Peer, PeerFailed, Unavailable, environment
+from benchmarks.peers.environments import running as running_peer
+from benchmarks.peers.environments import version as version_of
+from deployments.launch import ROOT, free_port
+
+PARTS = ("bare", "served", "peers", "overload", "scaling", "idle")
+CAMERA_FPS = 30.0
+OVERLOAD = 5.0  # times what was served
+WAYS = (("v1", "mask"), ("v1", "overlay"), ("plain", "overlay"))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much is measured."""
+
+    rounds: int
+    seconds: float  # of each point
+    clients: tuple[int, ...]
+    overload_s: float
+    peers: tuple[str, ...]
+    settle_s: float
+    idle_s: float
+    scales: tuple[tuple[int, int], ...]  # ingress replicas, segmenter replicas
+
+
+WHOLE = Plan(
+    rounds=3,
+    seconds=5.0,
+    clients=(1, 4, 16, 64),
+    overload_s=60.0,
+    peers=tuple(peer.name for peer in PEERS),
+    settle_s=20.0,
+    idle_s=30.0,
+    scales=((1, 1), (1, 2), (2, 1), (2, 2)),
+)
+QUICK = Plan(
+    rounds=1,
+    seconds=2.5,
+    clients=(1, 16),
+    overload_s=10.0,
+    peers=("original", "fastapi_pool"),
+    settle_s=5.0,
+    idle_s=5.0,
+    scales=(),
+)
+
+
+class Run:
+    """One run: what it has measured so far, and its voice."""
+
+    def __init__(self, plan: Plan, parts: Sequence[str], scratch: Path) -> None:
+        self.plan = plan
+        self.parts = parts
+        self.pictures = scratch / "frames"
+        self.begun = time.monotonic()
+        self.measured: dict[str, Any] = {
+            "when": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+            "machine": machine.describe(),
+            "rounds": [],
+            "peers": {},
+            "unavailable": {},
+        }
+        frames.write(frames.make(), self.pictures)
+
+    def say(self, words: str) -> None:
+        print(f"[{time.monotonic() - self.begun:6.0f} s] {words}", flush=True)
+
+    def everything(self) -> dict[str, Any]:
+        peers = self._installed() if {"peers", "overload"} & set(self.parts) else []
+        for number in range(self.plan.rounds):
+            self.say(f"round {number + 1} of {self.plan.rounds}")
+            self.measured["rounds"].append(self._round(peers if "peers" in self.parts else []))
+        if "overload" in self.parts:
+            self.measured["overload"] = self._overload(peers)
+        if "scaling" in self.parts and self.plan.scales:
+            self.measured["scaling"] = self._scaling()
+        self.measured["took_s"] = round(time.monotonic() - self.begun)
+        return self.measured
+
+    def _installed(self) -> list[Peer]:
+        there = []
+        for peer in PEERS:
+            if peer.name not in self.plan.peers:
+                continue
+            made = environment(peer, self.say)
+            if isinstance(made, Unavailable):
+                self.say(f"{peer.name} is not measured: {made.reason}")
+                self.measured["unavailable"][peer.name] = made.reason
+                continue
+            self.measured["peers"][peer.name] = {"title": peer.title, "version": version_of(peer)}
+            there.append(peer)
+        return there
+
+    def _round(self, peers: Sequence[Peer]) -> dict[str, Any]:
+        measured: dict[str, Any] = {}
+        if "bare" in self.parts:
+            measured["bare"] = self._bare()
+        if "served" in self.parts or "idle" in self.parts:
+            with served.application() as app:
+                if "idle" in self.parts:
+                    measured["idle"] = served.idle(app, self.plan.settle_s, self.plan.idle_s)
+                    self.say(f"idle: {sum(measured['idle'].values()):.3f} cores")
+                if "served" in self.parts:
+                    measured["served"] = {
+                        f"{speaks} {output}": self._points(app, speaks, output)
+                        for speaks, output in WAYS
+                    }
+        for peer in peers:
+            measured.setdefault("peers", {})[peer.name] = self._peer(peer)
+        return measured
+
+    def _bare(self) -> dict[str, Any]:
+        command = [sys.executable, "-m", "benchmarks.bare", f"--frames={self.pictures}"]
+        command.append(f"--seconds={2 * self.plan.seconds}")
+        said = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+        bare: dict[str, Any] = json.loads(said)
+        self.say(
+            f"model {bare['model']['fps']:.0f} frames/s, pipeline {bare['pipeline']['fps']:.0f}, "
+            f"one frame {bare['single']['p50_ms']:.1f} ms"
+        )
+        return bare
+
+    def _points(self, server: served.Running, speaks: str, output: str) -> dict[str, Any]:
+        return {
+            str(clients): self._point(server, speaks, output, clients)
+            for clients in self.plan.clients
+        }
+
+    def _point(
+        self, server: served.Running, speaks: str, output: str, clients: int
+    ) -> dict[str, Any]:
+        point = served.under_load(
+            server,
+            "closed",
+            self.pictures,
+            speaks=speaks,
+            output=output,
+            clients=clients,
+            seconds=self.plan.seconds,
+        )
+        self.say(
+            f"{speaks} {output}, {clients} clients: {point['fps']:.0f} frames/s, "
+            f"p50 {point['p50_ms']:.1f} ms, p99 {point['p99_ms']:.1f} ms, "
+            f"{sum(point['cpu_ms'].values()):.1f} ms of CPU a frame"
+        )
+        return point
+
+    def _peer(self, peer: Peer) -> dict[str, Any]:
+        self.say(f"peer: {peer.title}")
+        try:
+            with _peer_server(peer) as server:
+                return self._points(server, peer.speaks, "mask")
+        except (PeerFailed, RuntimeError) as error:
+            self.say(f"{peer.name} failed: {error}")
+            return {"failed": str(error)}
+
+    def _overload(self, peers: Sequence[Peer]) -> dict[str, Any]:
+        """Ours, and the thread pool's, offered several times what ours serves."""
+        with served.application() as app:
+            could = self._point(app, "v1", "mask", 16)["fps"]
+            clients = max(2, round(OVERLOAD * could / CAMERA_FPS))
+            ours = self._offered(app, "v1", clients)
+        measured = {"served_fps": could, "clients": clients, "ours": ours}
+        for peer in peers:
+            if peer.name == "fastapi_pool":
+                with _peer_server(peer) as server:
+                    measured[peer.name] = self._offered(server, peer.speaks, clients)
+        return measured
+
+    def _offered(self, server: served.Running, speaks: str, clients: int) -> dict[str, Any]:
+        with served.Samples(server, 2.0) as samples:
+            offered = served.under_load(
+                server,
+                "paced",
+                self.pictures,
+                speaks=speaks,
+                clients=clients,
+                fps=CAMERA_FPS,
+                warmup=5.0,
+                seconds=self.plan.overload_s,
+            )
+        offered["memory_bytes"] = samples.taken
+        self.say(
+            f"overload, {speaks}: {clients} cameras offer {offered['offered_fps']:.0f} frames/s, "
+            f"{offered['fps']:.0f} are served, age p50 {offered['age_p50_ms']:.0f} ms, "
+            f"p99 {offered['age_p99_ms']:.0f} ms"
+        )
+        return offered
+
+    def _scaling(self) -> dict[str, Any]:
+        points: dict[str, Any] = {}
+        for ingress, segmenters in self.plan.scales:
+            self.say(f"{ingress} ingress and {segmenters} segmenter replicas")
+            with served.application(adjust=_replicas(ingress, segmenters)) as app:
+                points[f"{ingress} ingress, {segmenters} segmenter"] = {
+                    str(clients): self._point(app, "v1", "mask", clients)
+                    for clients in self.plan.clients[-2:]
+                }
+        return points
+
+
+def _replicas(ingress: int, segmenters: int) -> Callable[[dict[str, Any]], None]:
+    """The cores are shared out, so that replicas compete for none."""
+    threads = max(1, int(machine.describe()["cores"]) // segmenters)  # type: ignore[call-overload]
+
+    def adjust(args: dict[str, Any]) -> None:
+        args["ingress"]["replicas"] = ingress
+        args["pools"][0] |= {"replicas": segmenters, "threads": threads}
+
+    return adjust
+
+
+@contextmanager
+def _peer_server(peer: Peer) -> Iterator[served.Running]:
+    """A peer's server as something to put load on."""
+    port = free_port()
+    with running_peer(peer, port) as root:
+        scheme = "http" if peer.speaks == "http" else "ws"
+        yield served.Running(
+            f"{scheme}://127.0.0.1:{port}{peer.path}",
+            lambda: [root, *root.children(recursive=True)],
+        )
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", choices=PARTS, nargs="+", default=PARTS)
+    parser.add_argument("--out", type=Path, help="a folder for the JSON and the plot")
+    options = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
+        run = Run(QUICK if options.quick else WHOLE, options.only, Path(scratch))
+        run.say(json.dumps(run.measured["machine"]))
+        measured = run.everything()
+    whole = not options.quick and tuple(options.only) == PARTS
+    print(report.table(measured))
+    if whole or options.out:
+        report.write(measured, options.out or Path(__file__).parent, readme=whole)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,135 @@
+"""What the machine can do without a server: the network alone, and the pipeline in process.
+
+``model`` calls the runtime from as many threads as it profits from, on one prepared frame: the
+ceiling. ``pipeline`` submits batches of encoded frames, two at a time so that the stages overlap,
+and gets encoded masks: what is left of the ceiling when pictures come and go as bytes. ``single``
+is one frame at a time, the least that a client could wait. ``stages`` is where its time goes.
+
+    python -m benchmarks.bare --frames FILE --seconds 5
+
+A process of its own, so that neither the threads nor the memory of one part slow another.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import mean, median
+from threading import Thread
+from typing import Any
+
+import numpy as np
+
+from benchmarks import frames
+from models.catalog import MODES
+from models.frame import FrameRequest, FrameResult
+from models.headers import ImageLimits, read_header
+from models.images import decode, stretched
+from models.pipeline import Pipeline
+from models.runtime import Runtime, open_runtime
+from models.view import View
+
+MODE = "person"
+LIMITS = ImageLimits(max_pixels=4096 * 4096, max_bytes=4 << 20)
+BATCH, BATCHES = 16, 2
+
+Rate = dict[str, float]
+
+
+def rate(threads: int, frames_each: int, seconds: float, call: Callable[[], object]) -> Rate:
+    """Frames per second of ``call``, repeated by that many threads at once."""
+    call()
+    done = [0] * threads
+    begin = time.perf_counter()
+    end = begin + seconds
+
+    def work(thread: int) -> None:
+        while time.perf_counter() < end:
+            call()
+            done[thread] += frames_each
+
+    cpu_s = time.process_time()
+    workers = [Thread(target=work, args=(thread,)) for thread in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    spent_s = time.process_time() - cpu_s
+    total = sum(done)
+    return {"fps": total / (time.perf_counter() - begin), "cpu_ms": 1000 * spent_s / total}
+
+
+def model(runtime: Runtime, pictures: Sequence[bytes], seconds: float) -> Rate:
+    """The network alone, one frame a call where its runtime takes one."""
+    picture = decode(pictures[0], read_header(pictures[0], LIMITS), (frames.HEIGHT, frames.WIDTH))
+    one = stretched(picture.pixels, MODES[MODE].input_size)
+    batch = np.stack([one] * min(runtime.max_batch, BATCH))
+    return rate(runtime.concurrency, len(batch), seconds, lambda: runtime.predict(batch))
+
+
+def pipeline(line: Pipeline, pictures: Sequence[bytes], seconds: float) -> Rate:
+    """Encoded frames in, bilevel masks out, ``BATCHES`` batches at a time."""
+    batch = _requests(pictures)[:BATCH]
+    return rate(BATCHES, BATCH, seconds, lambda: line.run(batch))
+
+
+def single(line: Pipeline, pictures: Sequence[bytes], seconds: float) -> dict[str, Any]:
+    """One frame at a time: milliseconds, and those of its stages."""
+    requests = _requests(pictures)
+    took: list[float] = []
+    stages: dict[str, list[float]] = {}
+    end = time.perf_counter() + seconds
+    while (begin := time.perf_counter()) < end:
+        (outcome,) = line.run([requests[len(took) % len(requests)]])
+        took.append(1000 * (time.perf_counter() - begin))
+        assert isinstance(outcome, FrameResult), outcome
+        for stage, ms in outcome.stages_ms.items():
+            stages.setdefault(stage, []).append(ms)
+    return {
+        "p50_ms": median(took),
+        "fps": 1000 / mean(took),
+        "stages_ms": {stage: median(ms) for stage, ms in stages.items()},
+    }
+
+
+def _requests(pictures: Sequence[bytes]) -> list[FrameRequest]:
+    view = View(output="mask")
+    return [FrameRequest(picture, view) for picture in pictures]
+
+
+def main(argv: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser("python -m benchmarks.bare", description=__doc__)
+    parser.add_argument("--frames", type=Path, required=True)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    options = parser.parse_args(argv)
+    pictures = frames.read(options.frames)
+    runtime = open_runtime(MODES[MODE])
+    workers = 2 * runtime.concurrency
+    line = Pipeline(MODES[MODE], runtime, LIMITS, workers)
+    # The parts take turns, so that a change of the machine's mood meets them alike.
+    turns = 4
+    each_s = options.seconds / turns
+    taken: dict[str, list[dict[str, Any]]] = {"model": [], "pipeline": [], "single": []}
+    for _ in range(turns):
+        taken["model"].append(model(runtime, pictures, each_s))
+        taken["pipeline"].append(pipeline(line, pictures, each_s))
+        taken["single"].append(single(line, pictures, each_s))
+    print(json.dumps({part: _middle(results) for part, results in taken.items()}))
+
+
+def _middle(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The median of each figure."""
+    return {
+        key: _middle([result[key] for result in results])
+        if isinstance(results[0][key], dict)
+        else median(result[key] for result in results)
+        for key in results[0]
+    }
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

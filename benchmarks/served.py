@@ -1,0 +1,153 @@
+"""The application itself, started as an operator would, and what its processes spend.
+
+CPU is told by kind of process, because that is where it can be saved: the segmenter does the
+work, and everything else is the price of serving it.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+from deployments.launch import ROOT, Server, environment, free_port
+
+SERVE_YAML = ROOT / "configs" / "serve.yaml"
+
+# The first word of these that a command line has names the kind of its process.
+_KINDS = (
+    ("ServeReplica:segstream:segmenter", "segmenter"),
+    ("ServeReplica:segstream:ingress", "ingress"),
+    ("ServeReplica:segstream", "other replicas"),
+    ("haproxy", "haproxy"),
+    ("ProxyActor", "proxy"),
+    ("ServeController", "controller"),
+    ("raylet/raylet", "raylet"),
+    ("gcs_server", "gcs"),
+    ("dashboard", "dashboard"),
+    ("ray", "ray, other"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server under measurement: where it listens, and its processes."""
+
+    url: str
+    family: Callable[[], Iterable[psutil.Process]]
+
+    def cpu_s(self) -> dict[str, float]:
+        """CPU seconds so far by kind of process."""
+        spent: dict[str, float] = {}
+        for process in self.family():
+            with suppress(psutil.NoSuchProcess):
+                times = process.cpu_times()
+                kind = kind_of(process)
+                spent[kind] = spent.get(kind, 0.0) + times.user + times.system
+        return spent
+
+    def memory_bytes(self) -> dict[str, int]:
+        """Memory that is a process's own (USS), by kind."""
+        held: dict[str, int] = {}
+        for process in self.family():
+            with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                kind = kind_of(process)
+                held[kind] = held.get(kind, 0) + process.memory_full_info().uss
+        return held
+
+
+def kind_of(process: psutil.Process) -> str:
+    line = " ".join(process.cmdline())
+    return next((kind for word, kind in _KINDS if word in line), "server")
+
+
+@contextmanager
+def application(
+    profile: str = "fast", adjust: Callable[[dict[str, Any]], None] = lambda args: None
+) -> Iterator[Running]:
+    """configs/serve.yaml, its ``args`` changed by ``adjust``, running under ``profile``."""
+    with tempfile.TemporaryDirectory(prefix="seg") as folder:
+        scratch = Path(folder)
+        content = yaml.safe_load(SERVE_YAML.read_text())
+        port = content["http_options"]["port"] = free_port()
+        adjust(content["applications"][0]["args"])
+        config = scratch / "serve.yaml"
+        config.write_text(yaml.safe_dump(content, sort_keys=False))
+        env = {**environment(profile, scratch, config), "RAY_TMPDIR": folder}
+        with (scratch / "console.log").open("wb") as console, Server(config, env, console) as server:
+            if not server.wait_until_ready(f"http://127.0.0.1:{port}/health"):
+                raise RuntimeError((scratch / "console.log").read_text(errors="replace")[-4000:])
+            yield Running(f"ws://127.0.0.1:{port}/ws", lambda: set(server.family))
+
+
+@dataclass(slots=True)
+class Samples:
+    """Memory over time, sampled while a load runs: (seconds, bytes by kind)."""
+
+    of: Running
+    every_s: float
+    taken: list[tuple[float, Mapping[str, int]]] = field(default_factory=list)
+    _done: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> Samples:
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _sample(self) -> None:
+        begin = time.monotonic()
+        while True:
+            self.taken.append((time.monotonic() - begin, self.of.memory_bytes()))
+            if self._done.wait(self.every_s):
+                return
+
+
+def under_load(server: Running, how: str, pictures: Path, **options: object) -> dict[str, Any]:
+    """Run the load generator against ``server``; its figures, and the CPU by kind of process.
+
+    ``cpu_ms`` are milliseconds per answered frame, the load generator's included.
+    """
+    words = [f"--{name}={value}" for name, value in options.items()]
+    command = [sys.executable, "-m", "benchmarks.load", how, f"--url={server.url}", *words]
+    with subprocess.Popen(
+        [*command, f"--frames={pictures}"], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as load:
+        assert load.stdout is not None
+        before = server.cpu_s() if load.stdout.readline() else {}
+        begin = time.perf_counter()
+        after = server.cpu_s() if load.stdout.readline() else {}
+        took_s = time.perf_counter() - begin
+        said = load.stdout.read()
+    if load.returncode or not said:
+        raise RuntimeError(f"the load generator failed: {' '.join(command)}")
+    figures: dict[str, Any] = json.loads(said)
+    spent = {kind: after[kind] - before.get(kind, 0.0) for kind in after}
+    spent["load"] = figures.pop("load_cpu_s")
+    answered = max(1, figures["frames"])
+    figures["cpu_ms"] = {kind: 1000 * s / answered for kind, s in spent.items() if s > 0}
+    figures["cores"] = sum(spent.values()) / took_s
+    return figures
+
+
+def idle(server: Running, settle_s: float, seconds: float) -> dict[str, float]:
+    """Cores spent by kind of process with no client there."""
+    time.sleep(settle_s)
+    before, begin = server.cpu_s(), time.perf_counter()
+    time.sleep(seconds)
+    after, took_s = server.cpu_s(), time.perf_counter() - begin
+    return {kind: (after[kind] - before.get(kind, 0.0)) / took_s for kind in after}
