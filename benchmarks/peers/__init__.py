@@ -1,0 +1,1 @@
+"""Other servers for the same work, to measure SegStream against."""
