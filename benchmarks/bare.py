@@ -3,11 +3,14 @@
 ``model`` calls the runtime from as many threads as it profits from, on one prepared frame: the
 ceiling. ``pipeline`` submits batches of encoded frames, two at a time so that the stages overlap,
 and gets encoded masks: what is left of the ceiling when pictures come and go as bytes. ``single``
-is one frame at a time, the least that a client could wait. ``stages`` is where its time goes.
+is one frame at a time, the least that a client could wait, and where its time goes.
 
-    python -m benchmarks.bare --frames FILE --seconds 5
+    python -m benchmarks.bare --frames FILE
 
-A process of its own, so that neither the threads nor the memory of one part slow another.
+A process of its own that measures what it is told to, a line of stdin at a time
+(``pipeline 1.5``), and answers with a line of JSON; in between it waits and costs nothing. So
+the yardstick can be laid on right before and right after a server was measured: the speed of a
+shared machine may change by half within a minute.
 """
 
 from __future__ import annotations
@@ -104,31 +107,17 @@ def _requests(pictures: Sequence[bytes]) -> list[FrameRequest]:
 def main(argv: Sequence[str]) -> None:
     parser = argparse.ArgumentParser("python -m benchmarks.bare", description=__doc__)
     parser.add_argument("--frames", type=Path, required=True)
-    parser.add_argument("--seconds", type=float, default=5.0)
-    options = parser.parse_args(argv)
-    pictures = frames.read(options.frames)
+    pictures = frames.read(parser.parse_args(argv).frames)
     runtime = open_runtime(MODES[MODE])
-    workers = 2 * runtime.concurrency
-    line = Pipeline(MODES[MODE], runtime, LIMITS, workers)
-    # The parts take turns, so that a change of the machine's mood meets them alike.
-    turns = 4
-    each_s = options.seconds / turns
-    taken: dict[str, list[dict[str, Any]]] = {"model": [], "pipeline": [], "single": []}
-    for _ in range(turns):
-        taken["model"].append(model(runtime, pictures, each_s))
-        taken["pipeline"].append(pipeline(line, pictures, each_s))
-        taken["single"].append(single(line, pictures, each_s))
-    print(json.dumps({part: _middle(results) for part, results in taken.items()}))
-
-
-def _middle(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The median of each figure."""
-    return {
-        key: _middle([result[key] for result in results])
-        if isinstance(results[0][key], dict)
-        else median(result[key] for result in results)
-        for key in results[0]
+    line = Pipeline(MODES[MODE], runtime, LIMITS, 2 * runtime.concurrency)
+    parts: dict[str, Callable[[float], dict[str, Any]]] = {
+        "model": lambda seconds: model(runtime, pictures, seconds),
+        "pipeline": lambda seconds: pipeline(line, pictures, seconds),
+        "single": lambda seconds: single(line, pictures, seconds),
     }
+    for order in sys.stdin:
+        part, seconds = order.split()
+        print(json.dumps(parts[part](float(seconds))), flush=True)
 
 
 if __name__ == "__main__":

@@ -36,8 +36,14 @@ FAILED = (RayError, RayServeException, grpc.RpcError, RuntimeError)
 
 
 def over_grpc(handle: DeploymentHandle[Any]) -> DeploymentHandle[Any]:
-    """``handle`` with its calls on gRPC instead of the object store."""
-    return handle.options(_by_reference=False)
+    """``handle`` with its calls on gRPC instead of the object store.
+
+    What calls carry is plain data, so they are pickled by C (62 us for a batch of 8) and not by
+    cloudpickle, which also ships code (142 us).
+    """
+    return handle.options(
+        _by_reference=False, request_serialization="pickle", response_serialization="pickle"
+    )
 
 
 class Pools:
@@ -45,9 +51,11 @@ class Pools:
 
     def __init__(self, handles: Mapping[str, DeploymentHandle[Any]]) -> None:
         self._handles = {mode: over_grpc(handle) for mode, handle in handles.items()}
+        # Naming the method makes a new handle, which takes as long as sending the call.
+        self._segment = {mode: handle.segment for mode, handle in self._handles.items()}
 
     async def analyze(self, mode: str, frames: Sequence[FrameRequest]) -> Sequence[FrameOutcome]:
-        response = apart(self._handles[mode].segment.remote, mode, frames)
+        response = apart(self._segment[mode].remote, mode, frames)
         try:
             outcomes: Sequence[FrameOutcome] = await response
         except asyncio.CancelledError:

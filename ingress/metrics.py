@@ -8,6 +8,8 @@ replica. No session id, no text of a peer ever becomes a label.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -24,6 +26,8 @@ MESSAGE_TYPES = {
     "in": sorted({type_of(m) for ms in CLIENT_MESSAGES.values() for m in ms} | {"frame", "bad"}),
     "out": sorted({type_of(m) for ms in SERVER_MESSAGES.values() for m in ms} | {"result"}),
 }
+
+Family = TypeVar("Family", Counter, Gauge, Histogram)
 
 _LATENCY = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10)
 _STAGE = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
@@ -148,12 +152,24 @@ class Metrics:
             gauge.labels(mode)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(f"segstream_{name}", text, labels, registry=self.registry)
+        return _found_once(Counter(f"segstream_{name}", text, labels, registry=self.registry))
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
-        return Gauge(f"segstream_{name}", text, labels, registry=self.registry)
+        return _found_once(Gauge(f"segstream_{name}", text, labels, registry=self.registry))
 
     def _histogram(
         self, name: str, text: str, buckets: tuple[float, ...], *labels: str
     ) -> Histogram:
-        return Histogram(f"segstream_{name}", text, labels, registry=self.registry, buckets=buckets)
+        registry = self.registry
+        return _found_once(
+            Histogram(f"segstream_{name}", text, labels, registry=registry, buckets=buckets)
+        )
+
+
+def _found_once(family: Family) -> Family:
+    """``family``, which remembers its series: each frame asks for a dozen, at 5 us a search.
+
+    Safe because every label is a closed set: no series is ever removed, none comes from a peer.
+    """
+    family.labels = cache(family.labels)  # type: ignore[method-assign]
+    return family

@@ -47,11 +47,14 @@ class Handle:
 
     def __init__(self, outcome: Any) -> None:
         self.response = Response(outcome)
-        self.over_grpc = False
+        self.over_grpc = self.pickled = False
         self.said: list[Any] = []
 
-    def options(self, *, _by_reference: bool) -> Handle:
+    def options(
+        self, *, _by_reference: bool, request_serialization: str, response_serialization: str
+    ) -> Handle:
         self.over_grpc = not _by_reference
+        self.pickled = (request_serialization, response_serialization) == ("pickle", "pickle")
         return self
 
     def __getattr__(self, method: str) -> Handle:
