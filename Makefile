@@ -2,15 +2,17 @@
 PYTHON ?= python3
 PORT ?=
 PROFILE ?= auto
+QUICK ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test unit integration e2e soak cuda docs clean machine
+.PHONY: help run check test unit integration e2e bench soak cuda docs clean machine
 
 help:
 	@echo "make run          start SegStream and print the page's address (PORT=8001, PROFILE=fast|default)"
 	@echo "make test         every test: unit, integration on real Ray Serve, end to end in a browser"
 	@echo "make unit         the unit tests alone"
+	@echo "make bench        the benchmark beside its peers, 40 minutes; QUICK=1 for a look under three"
 	@echo "make soak         the long proofs on both proxies, 20 minutes; writes docs/soak.md"
 	@echo "make cuda         the tests that need a CUDA device"
 	@echo "make check        format, lint, types, layers"
@@ -38,6 +40,9 @@ integration: .venv/dev
 e2e: .venv/dev
 	$(BIN)/pytest -m e2e
 
+bench: .venv/bench
+	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
+
 soak: .venv/dev
 	$(BIN)/pytest --hypothesis-profile=soak --hypothesis-show-statistics --timeout=0 tests/ingress/test_life.py
 	$(BIN)/pytest -m soak
@@ -50,7 +55,7 @@ docs: .venv/dev
 	$(BIN)/python -m ingress.disconnects > docs/disconnects.md
 
 clean:
-	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv benchmarks/.venvs build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 machine:
 	@PYTHON="$(PYTHON)" sh scripts/check-machine
@@ -62,4 +67,8 @@ machine:
 
 .venv/dev: .venv/run
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+.venv/bench: .venv/run
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	@touch $@

@@ -4,19 +4,18 @@
     python -m benchmarks --quick         a look, under three minutes
     python -m benchmarks --only served   parts alone, nothing written
 
-A round measures the bare parts, then each server at each number of clients, one after the other,
-none while another runs. Every figure is the median of the rounds; every ratio is made within a
-round, where both sides met the machine in the same mood, and then is a median too.
+A round measures each server at each number of clients, one after the other, none while another
+runs, and lays the bare pipeline beside every point (``benchmarks.yardstick``). What two servers
+do is compared by those shares, so that neither gains from the machine's better minutes. Every
+figure is the median of the rounds.
 
-The whole run writes ``benchmarks/results.json``, ``benchmarks/plot.png`` and the table in
-``benchmarks/README.md``; the quick one writes the first two under ``--out``.
+The whole run writes ``results.json``, ``plot.png`` and the tables of ``README.md`` in this
+folder; with ``--out`` any run writes the first two there.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -31,12 +30,15 @@ from benchmarks import frames, machine, report, served
 from benchmarks.peers.environments import PEERS, Peer, PeerFailed, Unavailable, environment
 from benchmarks.peers.environments import running as running_peer
 from benchmarks.peers.environments import version as version_of
-from deployments.launch import ROOT, free_port
+from benchmarks.yardstick import Yardstick, stopped
+from deployments.launch import free_port
 
 PARTS = ("bare", "served", "peers", "overload", "scaling", "idle")
 CAMERA_FPS = 30.0
 OVERLOAD = 5.0  # times what was served
 WAYS = (("v1", "mask"), ("v1", "overlay"), ("plain", "overlay"))
+
+Point = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,9 @@ class Plan:
 
     rounds: int
     seconds: float  # of each point
+    yard_s: float  # of the bare pipeline beside it
     clients: tuple[int, ...]
+    ways: tuple[tuple[str, str], ...]
     overload_s: float
     peers: tuple[str, ...]
     settle_s: float
@@ -55,18 +59,22 @@ class Plan:
 
 WHOLE = Plan(
     rounds=3,
-    seconds=5.0,
+    seconds=4.0,
+    yard_s=1.2,
     clients=(1, 4, 16, 64),
+    ways=WAYS,
     overload_s=60.0,
     peers=tuple(peer.name for peer in PEERS),
-    settle_s=20.0,
-    idle_s=30.0,
+    settle_s=10.0,
+    idle_s=20.0,
     scales=((1, 1), (1, 2), (2, 1), (2, 2)),
 )
 QUICK = Plan(
     rounds=1,
-    seconds=2.5,
+    seconds=2.0,
+    yard_s=0.8,
     clients=(1, 16),
+    ways=WAYS[:1],
     overload_s=10.0,
     peers=("original", "fastapi_pool"),
     settle_s=5.0,
@@ -96,14 +104,16 @@ class Run:
         print(f"[{time.monotonic() - self.begun:6.0f} s] {words}", flush=True)
 
     def everything(self) -> dict[str, Any]:
+        self.say(machine.in_words(self.measured["machine"]))
         peers = self._installed() if {"peers", "overload"} & set(self.parts) else []
-        for number in range(self.plan.rounds):
-            self.say(f"round {number + 1} of {self.plan.rounds}")
-            self.measured["rounds"].append(self._round(peers if "peers" in self.parts else []))
+        with Yardstick(self.pictures) as yardstick:
+            for number in range(self.plan.rounds):
+                self.say(f"round {number + 1} of {self.plan.rounds}")
+                self.measured["rounds"].append(self._round(yardstick, peers))
+            if "scaling" in self.parts and self.plan.scales:
+                self.measured["scaling"] = self._scaling(yardstick)
         if "overload" in self.parts:
             self.measured["overload"] = self._overload(peers)
-        if "scaling" in self.parts and self.plan.scales:
-            self.measured["scaling"] = self._scaling()
         self.measured["took_s"] = round(time.monotonic() - self.begun)
         return self.measured
 
@@ -121,44 +131,62 @@ class Run:
             there.append(peer)
         return there
 
-    def _round(self, peers: Sequence[Peer]) -> dict[str, Any]:
+    def _round(self, yardstick: Yardstick, peers: Sequence[Peer]) -> dict[str, Any]:
         measured: dict[str, Any] = {}
         if "bare" in self.parts:
-            measured["bare"] = self._bare()
-        if "served" in self.parts or "idle" in self.parts:
+            measured["bare"] = self._bare(yardstick)
+        if {"served", "idle"} & set(self.parts):
             with served.application() as app:
                 if "idle" in self.parts:
                     measured["idle"] = served.idle(app, self.plan.settle_s, self.plan.idle_s)
                     self.say(f"idle: {sum(measured['idle'].values()):.3f} cores")
                 if "served" in self.parts:
                     measured["served"] = {
-                        f"{speaks} {output}": self._points(app, speaks, output)
-                        for speaks, output in WAYS
+                        f"{speaks} {output}": self._points(yardstick, app, speaks, output)
+                        for speaks, output in self.plan.ways
                     }
-        for peer in peers:
-            measured.setdefault("peers", {})[peer.name] = self._peer(peer)
+        if "peers" in self.parts:
+            measured["peers"] = {peer.name: self._peer(yardstick, peer) for peer in peers}
         return measured
 
-    def _bare(self) -> dict[str, Any]:
-        command = [sys.executable, "-m", "benchmarks.bare", f"--frames={self.pictures}"]
-        command.append(f"--seconds={2 * self.plan.seconds}")
-        said = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-        bare: dict[str, Any] = json.loads(said)
+    def _bare(self, yardstick: Yardstick) -> dict[str, Any]:
+        """Model and pipeline in turns, so that a change of the machine's speed meets them alike."""
+        turns = [
+            {
+                part: yardstick.measure(part, self.plan.yard_s)
+                for part in ("model", "pipeline", "single")
+            }
+            for _ in range(4)
+        ]
+        bare: dict[str, Any] = report.median_of(turns)
+        bare["of_model"] = report.median_of(
+            [turn["pipeline"]["fps"] / turn["model"]["fps"] for turn in turns]
+        )
         self.say(
-            f"model {bare['model']['fps']:.0f} frames/s, pipeline {bare['pipeline']['fps']:.0f}, "
-            f"one frame {bare['single']['p50_ms']:.1f} ms"
+            f"model {bare['model']['fps']:.0f} frames/s, pipeline {bare['pipeline']['fps']:.0f} "
+            f"({bare['of_model']:.2f} of it), one frame {bare['single']['p50_ms']:.1f} ms"
         )
         return bare
 
-    def _points(self, server: served.Running, speaks: str, output: str) -> dict[str, Any]:
+    def _points(
+        self, yardstick: Yardstick, server: served.Running, speaks: str, output: str
+    ) -> dict[str, Point]:
         return {
-            str(clients): self._point(server, speaks, output, clients)
+            str(clients): self._point(yardstick, server, speaks, output, clients)
             for clients in self.plan.clients
         }
 
     def _point(
-        self, server: served.Running, speaks: str, output: str, clients: int
-    ) -> dict[str, Any]:
+        self,
+        yardstick: Yardstick,
+        server: served.Running,
+        speaks: str,
+        output: str,
+        clients: int,
+    ) -> Point:
+        """A closed loop, the bare pipeline before and after; with one client, one frame too."""
+        parts = ("pipeline", "single") if clients == 1 else ("pipeline",)
+        before = self._yard(yardstick, server, parts)
         point = served.under_load(
             server,
             "closed",
@@ -168,26 +196,40 @@ class Run:
             clients=clients,
             seconds=self.plan.seconds,
         )
+        after = self._yard(yardstick, server, parts)
+        point["bare_fps"] = (before["pipeline"]["fps"] + after["pipeline"]["fps"]) / 2
+        point["share"] = point["fps"] / point["bare_fps"]
+        if "single" in parts:
+            single_ms = (before["single"]["p50_ms"] + after["single"]["p50_ms"]) / 2
+            point["over_single_ms"] = point["p50_ms"] - single_ms
         self.say(
             f"{speaks} {output}, {clients} clients: {point['fps']:.0f} frames/s, "
-            f"p50 {point['p50_ms']:.1f} ms, p99 {point['p99_ms']:.1f} ms, "
-            f"{sum(point['cpu_ms'].values()):.1f} ms of CPU a frame"
+            f"{point['share']:.2f} of the bare pipeline, p50 {point['p50_ms']:.1f} ms, "
+            f"p99 {point['p99_ms']:.1f} ms, {sum(point['cpu_ms'].values()):.1f} ms of CPU a frame"
         )
         return point
 
-    def _peer(self, peer: Peer) -> dict[str, Any]:
+    def _yard(
+        self, yardstick: Yardstick, server: served.Running, parts: Sequence[str]
+    ) -> dict[str, Any]:
+        with stopped(server.family()):
+            return {part: yardstick.measure(part, self.plan.yard_s) for part in parts}
+
+    def _peer(self, yardstick: Yardstick, peer: Peer) -> dict[str, Any]:
         self.say(f"peer: {peer.title}")
         try:
             with _peer_server(peer) as server:
-                return self._points(server, peer.speaks, "mask")
+                return self._points(yardstick, server, peer.speaks, "mask")
         except (PeerFailed, RuntimeError) as error:
             self.say(f"{peer.name} failed: {error}")
-            return {"failed": str(error)}
+            return {}
 
     def _overload(self, peers: Sequence[Peer]) -> dict[str, Any]:
         """Ours, and the thread pool's, offered several times what ours serves."""
         with served.application() as app:
-            could = self._point(app, "v1", "mask", 16)["fps"]
+            could = served.under_load(
+                app, "closed", self.pictures, speaks="v1", clients=16, seconds=self.plan.seconds
+            )["fps"]
             clients = max(2, round(OVERLOAD * could / CAMERA_FPS))
             ours = self._offered(app, "v1", clients)
         measured = {"served_fps": could, "clients": clients, "ours": ours}
@@ -217,13 +259,15 @@ class Run:
         )
         return offered
 
-    def _scaling(self) -> dict[str, Any]:
+    def _scaling(self, yardstick: Yardstick) -> dict[str, Any]:
         points: dict[str, Any] = {}
         for ingress, segmenters in self.plan.scales:
             self.say(f"{ingress} ingress and {segmenters} segmenter replicas")
             with served.application(adjust=_replicas(ingress, segmenters)) as app:
                 points[f"{ingress} ingress, {segmenters} segmenter"] = {
-                    str(clients): self._point(app, "v1", "mask", clients)
+                    str(clients): report.median_of(
+                        [self._point(yardstick, app, "v1", "mask", clients) for _ in range(3)]
+                    )
                     for clients in self.plan.clients[-2:]
                 }
         return points
@@ -231,7 +275,7 @@ class Run:
 
 def _replicas(ingress: int, segmenters: int) -> Callable[[dict[str, Any]], None]:
     """The cores are shared out, so that replicas compete for none."""
-    threads = max(1, int(machine.describe()["cores"]) // segmenters)  # type: ignore[call-overload]
+    threads = max(1, machine.cores() // segmenters)
 
     def adjust(args: dict[str, Any]) -> None:
         args["ingress"]["replicas"] = ingress
@@ -258,12 +302,11 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--only", choices=PARTS, nargs="+", default=PARTS)
     parser.add_argument("--out", type=Path, help="a folder for the JSON and the plot")
     options = parser.parse_args(argv)
+    plan = QUICK if options.quick else WHOLE
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
-        run = Run(QUICK if options.quick else WHOLE, options.only, Path(scratch))
-        run.say(json.dumps(run.measured["machine"]))
-        measured = run.everything()
-    whole = not options.quick and tuple(options.only) == PARTS
-    print(report.table(measured))
+        measured = Run(plan, options.only, Path(scratch)).everything()
+    print(report.tables(measured))
+    whole = not options.quick and set(options.only) == set(PARTS)
     if whole or options.out:
         report.write(measured, options.out or Path(__file__).parent, readme=whole)
     return 0

@@ -32,7 +32,7 @@ from models.catalog import MODES
 from models.frame import FrameRequest, FrameResult
 from models.headers import ImageLimits, read_header
 from models.images import decode, stretched
-from models.pipeline import Pipeline
+from models.pipeline import Pipeline, workers_for
 from models.runtime import Runtime, open_runtime
 from models.view import View
 
@@ -109,7 +109,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--frames", type=Path, required=True)
     pictures = frames.read(parser.parse_args(argv).frames)
     runtime = open_runtime(MODES[MODE])
-    line = Pipeline(MODES[MODE], runtime, LIMITS, 2 * runtime.concurrency)
+    line = Pipeline(MODES[MODE], runtime, LIMITS, workers_for(runtime.concurrency))
     parts: dict[str, Callable[[float], dict[str, Any]]] = {
         "model": lambda seconds: model(runtime, pictures, seconds),
         "pipeline": lambda seconds: pipeline(line, pictures, seconds),

@@ -4,20 +4,35 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 _PACKAGES = ("ray", "uvicorn", "websockets", "torch", "openvino", "opencv-python-headless", "numpy")
 
 
-def describe() -> dict[str, object]:
+def cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def describe() -> dict[str, Any]:
     return {
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores(),
         "processor": _processor(),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "versions": {name: version(name) for name in _PACKAGES},
     }
+
+
+def in_words(described: Mapping[str, Any]) -> str:
+    """``describe`` in one line."""
+    versions = ", ".join(f"{name} {number}" for name, number in described["versions"].items())
+    return (
+        f"{described['cores']} cores ({described['processor']}), {described['system']}, "
+        f"Python {described['python']}, {versions}"
+    )
 
 
 def _processor() -> str:

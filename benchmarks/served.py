@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -91,17 +91,17 @@ def application(
             yield Running(f"ws://127.0.0.1:{port}/ws", lambda: set(server.family))
 
 
-@dataclass(slots=True)
 class Samples:
     """Memory over time, sampled while a load runs: (seconds, bytes by kind)."""
 
-    of: Running
-    every_s: float
-    taken: list[tuple[float, Mapping[str, int]]] = field(default_factory=list)
-    _done: threading.Event = field(default_factory=threading.Event)
+    def __init__(self, server: Running, every_s: float) -> None:
+        self.taken: list[tuple[float, Mapping[str, int]]] = []
+        self._server = server
+        self._every_s = every_s
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
 
     def __enter__(self) -> Samples:
-        self._thread = threading.Thread(target=self._sample, daemon=True)
         self._thread.start()
         return self
 
@@ -112,8 +112,8 @@ class Samples:
     def _sample(self) -> None:
         begin = time.monotonic()
         while True:
-            self.taken.append((time.monotonic() - begin, self.of.memory_bytes()))
-            if self._done.wait(self.every_s):
+            self.taken.append((time.monotonic() - begin, self._server.memory_bytes()))
+            if self._done.wait(self._every_s):
                 return
 
 

@@ -107,14 +107,18 @@ class V1:
 class Text:
     """JSON with the picture in base64 both ways: our plain dialect, and the original's pattern."""
 
+    picture_key: str
+    told_by: str  # a word that stands in the end of an answer, and in no error
+
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
 
     async def ask(self, frame: bytes) -> tuple[int, int]:
-        message = f'{{"type":"frame","data":"{base64.b64encode(frame).decode()}"}}'
+        picture = base64.b64encode(frame).decode()
+        message = f'{{"type":"frame","{self.picture_key}":"{picture}"}}'
         await self._socket.send(message)
         answer = await self._socket.recv()
-        if '"metadata"' not in answer[-1000:]:  # type: ignore[operator]
+        if self.told_by not in answer[-1000:]:  # type: ignore[operator]
             raise NoAnswer(str(answer[:200]))
         return len(message), len(answer)
 
@@ -125,6 +129,8 @@ class Text:
 class Plain(Text):
     """The original client's dialect, as our server speaks it."""
 
+    picture_key, told_by = "data", '"metadata"'
+
     @classmethod
     async def dial(cls, url: str, output: str) -> Self:
         socket = await _dialled(url)
@@ -133,7 +139,9 @@ class Plain(Text):
 
 
 class Original(Text):
-    """The original client's messages, without the greeting."""
+    """The messages of the pattern that the project grew out of, without a greeting."""
+
+    picture_key, told_by = "frame", '"stats"'
 
     @classmethod
     async def dial(cls, url: str, output: str) -> Self:
@@ -182,7 +190,7 @@ class Http:
         reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
         head = (
             f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
-            "Content-Type: application/octet-stream\r\nContent-Length: "
+            "Content-Type: image/jpeg\r\nContent-Length: "
         )
         return cls(reader, writer, head.encode())
 

@@ -20,7 +20,7 @@ from deployments.serving import adopt_serve_logging
 from models.catalog import MODES
 from models.frame import FrameOutcome, FrameRequest
 from models.headers import ImageLimits
-from models.pipeline import Pipeline
+from models.pipeline import Pipeline, workers_for
 from models.runtime import open_runtime
 
 log = logging.getLogger("segstream.segmenter")
@@ -88,6 +88,5 @@ class Segmenter:
         with self._metrics.loading(mode):
             runtime = open_runtime(spec, self._device, self._runtime, self._threads)
         log.info("mode %s is ready: %s on %s", mode, runtime.name, runtime.device)
-        # Twice the cores: while one frame is in the network another decodes or encodes. Each
-        # mode has workers of its own, so a slow one never holds up a fast one.
-        return Pipeline(spec, runtime, self._limits, 2 * self._threads)
+        # Each mode has workers of its own, so a slow one never holds up a fast one.
+        return Pipeline(spec, runtime, self._limits, workers_for(self._threads))

@@ -22,13 +22,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from models.catalog import MODES
 from models.frame import FrameFailure, FrameOutcome, FrameRequest, FrameResult
 from models.headers import ImageLimits
-from models.pipeline import Pipeline
+from models.pipeline import Pipeline, workers_for
 from models.runtime import open_runtime
 from models.view import View
 
 CORES = len(os.sched_getaffinity(0))
-# Twice the cores, as SegStream does: while one frame is in the network another is coded.
-WORKERS = 2 * CORES
+WORKERS = workers_for(CORES)  # as SegStream has them
 MAX_BATCH = 16  # frames in one batch, for the peers that batch
 MAX_WAIT_MS = 2  # for a batch to fill: a frame takes about as long
 
