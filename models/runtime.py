@@ -156,11 +156,16 @@ def open_runtime(
         cuda_available=torch.cuda.is_available(),
         openvino_available=find_spec("openvino") is not None,
     )
-    # Imported when chosen: openvino may be absent, and neither is worth loading for nothing.
+    # Imported when chosen: openvino may be absent, and none is worth loading for nothing.
+    if choice.device == "cuda":
+        from models.cuda_device import CudaDevice
+        from models.cuda_runtime import CudaRuntime
+
+        return CudaRuntime(spec, CudaDevice())
     if choice.runtime == "openvino":
         from models.openvino_runtime import OpenVinoRuntime
 
         return OpenVinoRuntime(spec, threads)
     from models.torch_runtime import TorchRuntime
 
-    return TorchRuntime(spec, choice.device, threads)
+    return TorchRuntime(spec, threads)

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+import models.cuda_runtime
 import models.runtime
-from models.catalog import MODES
+from models.catalog import MODES, ModeSpec
+from models.cuda_device import CudaDevice
 from models.runtime import (
     Choice,
     DeviceWish,
@@ -141,6 +143,16 @@ def test_cuda_without_a_gpu_is_refused_before_anything_is_loaded(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UnavailableRuntime, match="no CUDA device"):
         open_runtime(MODES["person"], device="cuda")
+
+
+def test_a_gpu_gets_the_runtime_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[tuple[ModeSpec, object]] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(models.cuda_runtime, "CudaRuntime", lambda *given: opened.append(given))
+    open_runtime(MODES["person"])
+    ((spec, device),) = opened
+    assert spec is MODES["person"]
+    assert isinstance(device, CudaDevice)
 
 
 def test_without_openvino_the_cpu_falls_back_to_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.catalog import MODES, ModeSpec
-from models.torch_runtime import CUDA_BATCHES, TorchRuntime, rounded_batch
+from models.torch_runtime import TorchRuntime
 
 Reference = Callable[[ModeSpec], tuple[NDArray[np.uint8], NDArray[np.float32]]]
 
@@ -16,17 +16,9 @@ PERSON = MODES["person"]
 
 @pytest.fixture(scope="module")
 def on_cpu() -> Iterator[TorchRuntime]:
-    runtime = TorchRuntime(PERSON, "cpu")
+    runtime = TorchRuntime(PERSON)
     yield runtime
     runtime.close()
-
-
-@pytest.mark.parametrize(
-    ("frames", "batch"), [(1, 1), (2, 2), (3, 4), (4, 4), (5, 8), (8, 8), (9, 16), (16, 16)]
-)
-def test_a_cuda_batch_is_rounded_up_to_one_that_was_warmed_up(frames: int, batch: int) -> None:
-    assert rounded_batch(frames) == batch
-    assert batch in CUDA_BATCHES
 
 
 def test_the_cpu_computes_in_float32(on_cpu: TorchRuntime, reference: Reference) -> None:
@@ -55,28 +47,12 @@ def test_threads_that_call_at_once_get_their_own_answers(
 def test_threads_are_set_as_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", asked.append)
-    TorchRuntime(PERSON, "cpu", threads=1).close()
+    TorchRuntime(PERSON, threads=1).close()
     assert asked == [1]
 
 
 def test_a_closed_runtime_lets_its_network_go(reference: Reference) -> None:
-    runtime = TorchRuntime(PERSON, "cpu")
+    runtime = TorchRuntime(PERSON)
     runtime.close()
     with pytest.raises(RuntimeError, match="closed"):
         runtime.predict(reference(PERSON)[0])
-
-
-@pytest.mark.cuda
-@pytest.mark.parametrize("spec", MODES.values(), ids=list(MODES))
-@pytest.mark.parametrize("count", [1, 3, 17])
-def test_cuda_stays_near_the_reference_at_any_batch(
-    spec: ModeSpec, count: int, reference: Reference
-) -> None:
-    frame, expected = reference(spec)
-    runtime = TorchRuntime(spec, "cuda")
-    probabilities = runtime.predict(np.repeat(frame, count, axis=0))
-    runtime.close()
-    assert runtime.dtype == "float16"
-    for one in probabilities:
-        assert np.abs(one - expected[0]).mean() < 3e-3
-        assert np.mean(np.abs(one - expected[0]) > 0.05) < 5e-3
