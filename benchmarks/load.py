@@ -94,7 +94,9 @@ async def closed(options: argparse.Namespace, pictures: Sequence[bytes]) -> dict
                 carried["sent"] += sent
                 carried["received"] += received
 
-    own_cpu_s, *_ = await asyncio.gather(window.announce(), *map(client, *zip(*enumerate(speakers))))
+    own_cpu_s, *_ = await asyncio.gather(
+        window.announce(), *map(client, *zip(*enumerate(speakers), strict=False))
+    )
     await _leave(speakers)
     served = [len(mine) for mine in latencies]
     ordered = sorted(1000 * latency for mine in latencies for latency in mine)
@@ -150,7 +152,9 @@ async def paced(options: argparse.Namespace, pictures: Sequence[bytes]) -> dict[
             hearing.cancel()
             await asyncio.wait([hearing])
 
-    own_cpu_s, *_ = await asyncio.gather(window.announce(), *map(client, *zip(*enumerate(speakers))))
+    own_cpu_s, *_ = await asyncio.gather(
+        window.announce(), *map(client, *zip(*enumerate(speakers), strict=False))
+    )
     await _leave(speakers)
     every = sorted(age for second in ages for age in second)
     return {

@@ -107,8 +107,9 @@ def _against_peers(measured: Mapping[str, Any]) -> Iterable[Promise]:
     yield from _promised(words, tail, 0.25, at_most=True)
     downlink = _over_rounds(
         measured,
-        lambda one: one["served"][OURS]["16"]["bytes_down"]
-        / one["peers"]["original"]["16"]["bytes_down"],
+        lambda one: (
+            one["served"][OURS]["16"]["bytes_down"] / one["peers"]["original"]["16"]["bytes_down"]
+        ),
     )
     yield from _promised("v1 mask ÷ original, bytes down a frame", downlink, 1 / 20, at_most=True)
 
@@ -217,7 +218,9 @@ def _cpu_table(measured: Mapping[str, Any]) -> str:
     points = median_of(measured["rounds"]).get("served", {}).get(OURS, {})
     kinds = sorted({kind for point in points.values() for kind in point["cpu_ms"]})
     rows = [
-        f"| {kind} | " + " | ".join(f"{p['cpu_ms'].get(kind, 0):.2f}" for p in points.values()) + " |"
+        f"| {kind} | "
+        + " | ".join(f"{p['cpu_ms'].get(kind, 0):.2f}" for p in points.values())
+        + " |"
         for kind in kinds
     ]
     head = ["v1 mask: CPU ms a frame", *(f"{clients} clients" for clients in points)]
@@ -247,7 +250,9 @@ def _scaling_table(measured: Mapping[str, Any]) -> str:
         for clients, p in points.items()
     ]
     return _table(
-        "Replicas, on the same cores", ("replicas", "clients", "frames/s", "of bare", "p99 ms"), rows
+        "Replicas, on the same cores",
+        ("replicas", "clients", "frames/s", "of bare", "p99 ms"),
+        rows,
     )
 
 

@@ -85,7 +85,10 @@ def application(
         config = scratch / "serve.yaml"
         config.write_text(yaml.safe_dump(content, sort_keys=False))
         env = {**environment(profile, scratch, config), "RAY_TMPDIR": folder}
-        with (scratch / "console.log").open("wb") as console, Server(config, env, console) as server:
+        with (
+            (scratch / "console.log").open("wb") as console,
+            Server(config, env, console) as server,
+        ):
             if not server.wait_until_ready(f"http://127.0.0.1:{port}/health"):
                 raise RuntimeError((scratch / "console.log").read_text(errors="replace")[-4000:])
             yield Running(f"ws://127.0.0.1:{port}/ws", lambda: set(server.family))

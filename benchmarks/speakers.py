@@ -118,7 +118,7 @@ class Text:
         message = f'{{"type":"frame","{self.picture_key}":"{picture}"}}'
         await self._socket.send(message)
         answer = await self._socket.recv()
-        if self.told_by not in answer[-1000:]:  # type: ignore[operator]
+        if self.told_by not in answer[-1000:]:
             raise NoAnswer(str(answer[:200]))
         return len(message), len(answer)
 
@@ -186,7 +186,8 @@ class Http:
     @classmethod
     async def dial(cls, url: str, output: str) -> Self:
         parts = urlsplit(url)
-        assert parts.hostname and parts.port
+        assert parts.hostname
+        assert parts.port
         reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
         head = (
             f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n"

@@ -50,7 +50,8 @@ class Yardstick:
 
     def measure(self, part: str, seconds: float) -> dict[str, Any]:
         """``model``, ``pipeline`` or ``single``, for that long."""
-        assert self._process.stdin and self._process.stdout
+        assert self._process.stdin
+        assert self._process.stdout
         self._process.stdin.write(f"{part} {seconds}\n")
         self._process.stdin.flush()
         measured: dict[str, Any] = json.loads(self._process.stdout.readline())

@@ -78,6 +78,11 @@ class Flight:
         return round(1000 * (self.taken_at - self.received_at), 3)
 
     @property
+    def call_ms(self) -> float:
+        """From its call's start until its outcome was there."""
+        return 1000 * (self.landed_at - self.taken_at)
+
+    @property
     def total_ms(self) -> float:
         """From the frame's arrival until its outcome was there."""
         return 1000 * (self.landed_at - self.received_at)
@@ -125,6 +130,11 @@ class Dispatcher:
     def calls(self) -> int:
         """Calls in flight."""
         return len(self._calls)
+
+    @property
+    def under_way(self) -> int:
+        """Frames in these calls."""
+        return sum(map(len, self._calls.values()))
 
     def offer(self, source: Source) -> None:
         """Queue ``source`` where it has a frame ready; its place is kept if it waits already."""
@@ -185,7 +195,7 @@ class Dispatcher:
     async def _call(self, batch: list[Flight]) -> None:
         self._batch_frames.observe(len(batch))
         outcomes: Sequence[FrameOutcome | AnalysisFailed] | None = None
-        under_way = sum(map(len, self._calls.values()))
+        under_way = self.under_way
         began_at = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(self._settings.call_timeout_s):

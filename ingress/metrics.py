@@ -20,7 +20,7 @@ from ingress.lifecycle import State
 from ingress.protocol import CLIENT_MESSAGES, SERVER_MESSAGES, DropCause, type_of
 
 FRAME_OUTCOMES = ("result", "error", "dropped")
-STAGES = ("queue", "decode", "inference", "render", "encode", "total")
+STAGES = ("queue", "call")  # what a call does within, the segmenter counts
 REJECTIONS = ("origin",)
 MESSAGE_TYPES = {
     "in": sorted({type_of(m) for ms in CLIENT_MESSAGES.values() for m in ms} | {"frame", "bad"}),
@@ -91,7 +91,7 @@ class Metrics:
             "ws_heartbeat_rtt_seconds", "From a ping of the server to its pong.", _STAGE
         )
         self.frame_latency = self._histogram(
-            "frame_latency_seconds", "Time of a frame in each stage.", _STAGE, "mode", "stage"
+            "frame_latency_seconds", "Time of a frame in each stage.", _LATENCY, "mode", "stage"
         )
         self.frame_age = self._histogram(
             "frame_age_seconds", "Age of a frame when its result was ready.", _LATENCY, "mode"

@@ -114,7 +114,7 @@ class Batching(Settings):
     max_batch_bytes: int = Field(16 * _MIB, ge=1024, description="Encoded bytes in one call.")
     max_calls: int = Field(2, ge=1, le=64, description="Calls in flight, for each replica.")
     cycle_s: float = Field(
-        0.06, gt=0, le=10, description="Frames under way are what the pool answers in this time."
+        0.1, gt=0, le=10, description="Frames under way are what the pool answers in this time."
     )
     call_timeout_s: float = Field(30.0, gt=0, description="For one call; then INFERENCE_FAILED.")
     prepare_timeout_s: float = Field(180.0, gt=0, description="For a mode to load.")

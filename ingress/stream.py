@@ -202,8 +202,8 @@ class Stream:
         self._figures.answered(flight.landed_at, stages)
         metrics.frames.labels(mode, "result").inc()
         metrics.frame_age.labels(mode).observe(flight.total_ms / 1000)
-        for stage, ms in stages.items():
-            metrics.frame_latency.labels(mode, stage).observe(ms / 1000)
+        metrics.frame_latency.labels(mode, "queue").observe(flight.queue_ms / 1000)
+        metrics.frame_latency.labels(mode, "call").observe(flight.call_ms / 1000)
         if mode == self.mode:
             self._remember_mask(flight.received_at, result.thumbnail)
         info = self._service.modes[mode]

@@ -90,7 +90,8 @@ def pools(handle: Handle) -> Pools:
 async def test_calls_go_over_grpc_with_the_frames_as_they_are() -> None:
     handle = Handle(["outcome"])
     assert list(await pools(handle).analyze("person", FRAMES)) == handle.response.outcome
-    assert handle.over_grpc and handle.pickled
+    assert handle.over_grpc
+    assert handle.pickled
     assert handle.said == ["segment", ("person", FRAMES)]
 
 

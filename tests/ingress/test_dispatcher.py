@@ -103,15 +103,51 @@ async def test_a_batch_is_bounded_in_frames_and_bytes(make_world: MakeWorld) -> 
 
 
 async def test_no_more_calls_than_allowed_are_in_flight(make_world: MakeWorld) -> None:
-    world = make_world(batching={"max_calls": 3})
+    world = make_world(batching={"max_calls": 2})
     world.analyzer.gate = asyncio.Event()
     for i in range(10):
         world.service.dispatchers["person"].offer(Client(str(i)))
         await settle()
-    assert world.analyzer.running == 3
+    assert world.analyzer.running == 2
     world.analyzer.gate.set()
     await settle()
     assert sum(map(len, images(world))) == 10
+
+
+async def test_every_replica_of_a_pool_is_kept_busy(make_world: MakeWorld) -> None:
+    world = make_world(batching={"max_calls": 2}, replicas={"person": 3})
+    world.analyzer.gate = asyncio.Event()
+    for mode in ("person", "parts"):
+        for i in range(10):
+            world.service.dispatchers[mode].offer(Client(str(i)))
+            await settle()
+    calls = {mode: world.service.dispatchers[mode].calls for mode in ("person", "parts")}
+    assert calls == {"person": 6, "parts": 2}
+
+
+async def test_a_pool_that_answers_slowly_is_given_few_frames_at_once(world: World) -> None:
+    """Five cameras on a network that takes half a second a frame: none waits behind all others."""
+    running: list[int] = []
+
+    async def one_at_a_time(mode: str, frames: Sequence[FrameRequest]) -> Sequence[FrameOutcome]:
+        async with queue:
+            running.append(dispatcher.under_way)
+            await asyncio.sleep(0.5 * len(frames))
+        return [FrameFailure("FRAME_REJECTED", "") for _ in frames]
+
+    queue = asyncio.Lock()
+    world.analyzer.answer = one_at_a_time
+    dispatcher = world.service.dispatchers["salient"]
+    clients = [Client(str(i)) for i in range(5)]
+    for client in clients:
+        client.endless = dispatcher
+        dispatcher.offer(client)
+    await asyncio.sleep(30)
+    assert max(running) == 2
+    assert min(len(client.landed) for client in clients) >= 11
+    for client in clients:
+        client.endless = None
+    await asyncio.sleep(3)
 
 
 async def test_equal_clients_get_equal_shares(make_world: MakeWorld) -> None:
