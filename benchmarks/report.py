@@ -269,11 +269,11 @@ def _overload_table(measured: Mapping[str, Any]) -> str:
             third = max(1, len(held) // 3)
             rows.append(
                 f"| {name} | {o['offered_fps']:.0f} | {o['fps']:.0f} | {o['age_p50_ms']:.0f} "
-                f"| {o['age_p99_ms']:.0f} | {o['ages_ms'][-1][1]:.0f} | {drops or '–'} "
-                f"| {o['least_served']}–{o['most_served']} "
+                f"| {o['age_p99_ms']:.0f} | {o['ages_ms'][-1][1]:.0f} | {drops or 'none'} "
+                f"| {o['least_served']} to {o['most_served']} "
                 f"| {fmean(held[third : 2 * third]):.0f} → {fmean(held[-third:]):.0f} |"
             )
-    head = ("overload", "offered/s", "served/s", "age p50 ms", "age p99 ms", "p99 in the last second",
+    head = ("overload", "offered/s", "served/s", "age p50 ms", "age p99 ms", "p99 at the end",
             "drops", "frames by client", "memory MiB")  # fmt: skip
     return _table(f"Overload: {overload['clients']} cameras of 30 frames/s", head, rows)
 

@@ -50,6 +50,11 @@ _RANGE = 100  # ports for the ingress replicas of a node
 BOTH: Mapping[str, str] = {
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "deployments.serving:configure_uvicorn",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # With usage reports off Ray's dashboard still asks the metadata addresses of three clouds
+    # where it runs. Such plain HTTP ends at a port where nobody listens; private addresses are
+    # spared. In capitals: gRPC, which reads the small letters, is not to be led astray.
+    "HTTP_PROXY": "http://127.0.0.1:9",
+    "NO_PROXY": "localhost,127.0.0.0/8,::1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16",
     # A local cluster writes ~/.ray/auth_token otherwise, which a later `ray start` picks up.
     "RAY_AUTH_MODE": "disabled",
     # What an idle cluster costs: 0.22 cores with Ray's own intervals, 0.10 with these. The

@@ -1,7 +1,7 @@
-"""What every peer does to a frame: the same network, runtime and pipeline in each.
+"""What the peers that answer with masks do to a frame: the same pipeline in each.
 
 A comparison of servers tells something of the servers only where the work behind them is
-the same. So no peer decodes, infers or encodes by itself: each calls this module, which
+the same. So none of these decodes, infers or encodes by itself: each calls this module, which
 calls SegStream's own ``models.pipeline`` with the mode ``person``, the runtime that
 ``models.runtime`` chooses on this machine, and the limits that SegStream sets by default.
 What is left to differ is what is measured: transport, queue, batching and processes.
@@ -33,7 +33,6 @@ MAX_WAIT_MS = 2  # for a batch to fill: a frame takes about as long
 
 _LIMITS = ImageLimits(max_pixels=4096 * 4096, max_bytes=4 * 1024 * 1024)
 _MASK = View(output="mask")
-_OVERLAY = View(output="overlay", format="jpeg", quality=85)
 
 
 class FrameFailed(RuntimeError):
@@ -65,11 +64,6 @@ async def mask_async(pipeline: Pipeline, jpeg: bytes) -> bytes:
     """As ``mask``, with the event loop free: one hop to a worker and one back."""
     (outcome,) = await asyncio.wrap_future(_begin(pipeline, [jpeg], _MASK))
     return _whole(outcome).payload
-
-
-def overlay(pipeline: Pipeline, jpeg: bytes) -> FrameResult:
-    """The frame with its mask drawn on it, a JPEG of quality 85; blocks. Raises as ``mask``."""
-    return _wait(_begin(pipeline, [jpeg], _OVERLAY))[0]
 
 
 def port_argument() -> int:
