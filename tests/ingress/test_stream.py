@@ -112,7 +112,7 @@ async def test_an_acknowledgement_of_what_was_never_sent_is_refused(world: World
 
 
 async def test_plain_answers_come_in_the_order_of_the_frames(make_world: MakeWorld) -> None:
-    world = make_world(batching={"max_calls": 3})
+    world = make_world(replicas={"person": 2})  # four calls at once, from the start
 
     async def slowest_first(mode: str, frames: Sequence[FrameRequest]) -> Sequence[FrameOutcome]:
         await asyncio.sleep(10 - int(frames[0].image))
