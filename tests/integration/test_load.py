@@ -1,0 +1,46 @@
+"""The benchmark's load generator against the real application: what it counts is what came."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import frames, served
+from tests.serve_app import ServeApp
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("frames") / "frames"
+    frames.write(frames.make()[:4], path)
+    return path
+
+
+@pytest.mark.parametrize(("speaks", "output"), [("v1", "mask"), ("plain", "overlay")])
+def test_a_closed_loop_serves_every_client(
+    server: ServeApp, pictures: Path, speaks: str, output: str
+) -> None:
+    running = served.Running(server.ws, lambda: server.server.family)
+    before = server.metric("segstream_frames_total", outcome="result")
+    point = served.under_load(
+        running, "closed", pictures, speaks=speaks, output=output, clients=3, warmup=0.2, seconds=1
+    )
+    assert point["least_served"] >= 1
+    assert 0 < point["frames"] <= server.metric("segstream_frames_total", outcome="result") - before
+    assert point["p50_ms"] <= point["p99_ms"]
+    assert {"segmenter", "ingress", "load"} <= set(point["cpu_ms"])
+    assert point["bytes_up"] > 10_000
+
+
+def test_a_paced_load_tells_the_age_of_each_result(server: ServeApp, pictures: Path) -> None:
+    running = served.Running(server.ws, lambda: server.server.family)
+    point = served.under_load(
+        running, "paced", pictures, speaks="v1", clients=2, fps=10, warmup=0.5, seconds=2
+    )
+    assert point["offered_fps"] == pytest.approx(20, rel=0.3)
+    assert point["least_served"] >= 1
+    assert 0 < point["age_p50_ms"] <= point["age_p99_ms"]
+    assert len(point["ages_ms"]) == 2
