@@ -21,7 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -303,9 +303,11 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--only", choices=PARTS, nargs="+", default=PARTS)
+    parser.add_argument("--rounds", type=int, help="instead of the plan's")
     parser.add_argument("--out", type=Path, help="a folder for the JSON and the plot")
     options = parser.parse_args(argv)
     plan = QUICK if options.quick else WHOLE
+    plan = replace(plan, rounds=options.rounds or plan.rounds)
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
         measured = Run(plan, options.only, Path(scratch)).everything()
     print(report.tables(measured))
