@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import frames
+from benchmarks import frames, machine
 from models.catalog import MODES
 from models.frame import FrameRequest, FrameResult
 from models.headers import ImageLimits, read_header
@@ -109,7 +109,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--frames", type=Path, required=True)
     pictures = frames.read(parser.parse_args(argv).frames)
     runtime = open_runtime(MODES[MODE])
-    line = Pipeline(MODES[MODE], runtime, LIMITS, workers_for(runtime.concurrency))
+    line = Pipeline(MODES[MODE], runtime, LIMITS, workers_for(machine.cores()))
     parts: dict[str, Callable[[float], dict[str, Any]]] = {
         "model": lambda seconds: model(runtime, pictures, seconds),
         "pipeline": lambda seconds: pipeline(line, pictures, seconds),

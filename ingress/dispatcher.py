@@ -4,8 +4,9 @@ Rules
 1. While the window (``ingress.window``) has room for a call, whatever waits goes
    at once. At low load nothing waits; at high load frames gather while calls run,
    batches grow, and latency stays about one cycle.
-2. One frame of each session per batch, sessions in the order in which they
-   became ready: equal clients get equal shares.
+2. One frame of each session per batch, and first those who had the fewest turns:
+   equal clients get equal shares, whenever their frames come. A session that had
+   nothing to send gains no claim by that (start-time fair queueing, Goyal 1996).
 3. A session gives its frame when the call starts, not when it queues, so the
    frame is the newest one.
 4. Every flight lands exactly once, whatever becomes of its call. A call whose
@@ -114,7 +115,9 @@ class Dispatcher:
         self._analyzer = analyzer
         self._settings = settings
         self._closed = False
-        self._waiting: dict[Source, None] = {}
+        self._waiting: dict[Source, int] = {}  # and its turn, in rule 2's virtual time
+        self._next_turn: dict[Source, int] = {}
+        self._turn = 0
         self._calls: dict[asyncio.Task[None], list[Flight]] = {}
         self._calls_gauge = metrics.calls_in_flight.labels(mode)
         self._waiting_gauge = metrics.waiting_sessions.labels(mode)
@@ -137,14 +140,15 @@ class Dispatcher:
         return sum(map(len, self._calls.values()))
 
     def offer(self, source: Source) -> None:
-        """Queue ``source`` where it has a frame ready; its place is kept if it waits already."""
+        """Queue ``source`` where it has a frame ready."""
         if source.is_ready:
-            self._waiting.setdefault(source)
+            self._queue(source)
         self._start_calls()
 
     def withdraw(self, source: Source) -> None:
-        """Forget a session that waits here."""
+        """Forget a session."""
         self._waiting.pop(source, None)
+        self._next_turn.pop(source, None)
         self._waiting_gauge.set(len(self._waiting))
 
     def abandon(self, flights: Sequence[Flight]) -> None:
@@ -174,22 +178,28 @@ class Dispatcher:
         self._calls_gauge.set(len(self._calls))
         self._waiting_gauge.set(len(self._waiting))
 
+    def _queue(self, source: Source) -> None:
+        if source not in self._waiting:
+            self._waiting[source] = max(self._turn, self._next_turn.get(source, 0))
+
     def _gather(self) -> list[Flight]:
         """One flight of each waiting session, in order, within the bounds of a batch."""
         batch: list[Flight] = []
         room = self._settings.max_batch_bytes
         again: list[Source] = []
-        while self._waiting and len(batch) < self.window.batch and room > 0:
-            source = next(iter(self._waiting))
-            del self._waiting[source]
+        for source in sorted(self._waiting, key=self._waiting.__getitem__):
+            if len(batch) == self.window.batch or room <= 0:
+                break
+            turn = self._waiting.pop(source)
             flight = source.take()
             if flight is not None:
+                self._turn, self._next_turn[source] = turn, turn + 1
                 batch.append(flight)
                 room -= len(flight.request.image)
             if source.is_ready:
                 again.append(source)
         for source in again:
-            self._waiting.setdefault(source)
+            self._queue(source)
         return batch
 
     async def _call(self, batch: list[Flight]) -> None:

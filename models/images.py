@@ -10,7 +10,6 @@ Sizes are (height, width) in pixels. Times are medians at 640 x 480 on one core.
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from zlib_ng import zlib_ng
 
 from models.catalog import RGB
 from models.headers import FrameRejected, Header, ImageLimits, read_header
@@ -197,28 +197,30 @@ def _imencode(suffix: str, pixels: Pixels, parameters: list[int]) -> bytes:
 def _png(plane: Pixels, palette: bytes = b"") -> bytes:
     """A PNG of one 8-bit plane, uint8 [H,W]: palette indices if there is a palette, else grey.
 
-    OpenCV writes no palettes, and needs 2 to 3 ms for such a plane of 640 x 480. Rows that
-    hold the difference to the row above (filter 2) at zlib's fastest level: 0.5 to 1.2 ms.
+    OpenCV writes no palettes, and needs 2 to 3 ms for such a plane of 640 x 480. This takes
+    0.3 ms: rows that hold the difference to the row above (filter 2), at level 2 of zlib-ng.
+    zlib itself takes 0.9 ms at its fastest level and 5.8 kB instead of 4.0.
     """
     height, width = plane.shape
     rows = np.empty((height, width + 1), np.uint8)
     rows[:, 0] = 2
     rows[0, 1:] = plane[0]
     np.subtract(plane[1:], plane[:-1], out=rows[1:, 1:])
-    compressed = zlib.compress(rows.tobytes(), 1)
+    compressed = zlib_ng.compress(rows.tobytes(), 2)
     return _png_file(plane, 8, 3 if palette else 0, compressed, palette)
 
 
 def _bilevel_png(labels: Pixels) -> bytes:
     """A PNG of one bit per pixel: black where ``labels``, uint8 [H,W], are 0.
 
-    OpenCV writes it too, in 0.40 ms for 640 x 480; this takes 0.09 and fewer bytes. Unfiltered,
-    because bits do not differ by a slope: filter 2 costs a third more bytes.
+    OpenCV writes it too, in 0.40 ms for 640 x 480; this takes 0.13 and fewer bytes: at level 4 of
+    zlib-ng 2.0 kB, at level 2, in 0.03 ms less, 2.2. Unfiltered, because bits do not differ by a
+    slope: filter 2 costs a quarter more bytes.
     """
     height, width = labels.shape
     rows = np.zeros((height, 1 + -(-width // 8)), np.uint8)
     rows[:, 1:] = np.packbits(labels, axis=1)
-    return _png_file(labels, 1, 0, zlib.compress(rows.tobytes(), 2))
+    return _png_file(labels, 1, 0, zlib_ng.compress(rows.tobytes(), 4))
 
 
 def _png_file(
@@ -239,7 +241,7 @@ def _png_file(
 
 def _chunk(kind: bytes, body: bytes) -> bytes:
     """PNG 3rd edition §5.3: length, type, data, CRC of the latter two."""
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib_ng.crc32(kind + body))
 
 
 def as_pixels(array: NDArray[Any]) -> Pixels:

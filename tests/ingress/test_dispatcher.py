@@ -167,6 +167,30 @@ async def test_equal_clients_get_equal_shares(make_world: MakeWorld) -> None:
     await asyncio.sleep(1)
 
 
+async def test_no_camera_gains_from_when_its_frames_come(make_world: MakeWorld) -> None:
+    """Some frames come right after their camera's turn, others just miss it, again and again."""
+    world = make_world(batching={"max_calls": 1, "max_batch": 2})
+    world.analyzer.delay_s = 0.1
+    dispatcher = world.service.dispatchers["person"]
+    cameras = [Client(str(i), backlog=0) for i in range(5)]
+
+    async def film(camera: Client, phase_s: float) -> None:
+        await asyncio.sleep(phase_s)
+        while True:
+            camera.backlog = 1  # the newest frame displaces one that waits
+            dispatcher.offer(camera)
+            await asyncio.sleep(0.2)
+
+    films = [asyncio.create_task(film(c, 0.03 * n)) for n, c in enumerate(cameras)]
+    await asyncio.sleep(60)
+    for task in films:
+        task.cancel()
+    await asyncio.sleep(1)
+    served = [len(camera.landed) for camera in cameras]
+    assert min(served) > 200
+    assert max(served) - min(served) <= 2
+
+
 async def test_a_slow_mode_delays_no_other(world: World) -> None:
     async def hold_parts(mode: str, frames: Sequence[FrameRequest]) -> Sequence[FrameOutcome]:
         if mode == "parts":

@@ -6,7 +6,7 @@ binary PNG out, one frame after the other per socket, each as a whole on one thr
 pool that all sockets share. The pipeline takes the pool and returns its future, so a frame
 makes one hop to a thread and one back, as with ``run_in_executor``.
 
-Settings: a pool of half as many threads again as cores, so that decoding and encoding
+Settings: a pool of two threads for each core, so that decoding and encoding
 overlap with inference (numpy, OpenCV and OpenVINO release the GIL); one process, because
 threads already use all cores; uvicorn with uvloop, httptools and websockets (of its two ways
 to use that library, the one it prefers itself); permessage-deflate off, since JPEG and PNG do
