@@ -241,7 +241,9 @@ def _png_file(
 
 def _chunk(kind: bytes, body: bytes) -> bytes:
     """PNG 3rd edition §5.3: length, type, data, CRC of the latter two."""
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib_ng.crc32(kind + body))
+    return (
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib_ng.crc32(kind + body))
+    )
 
 
 def as_pixels(array: NDArray[Any]) -> Pixels:
