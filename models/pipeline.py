@@ -148,7 +148,7 @@ class Pipeline:
         if self._runtime.max_batch == 1:
             batch.fan_out(frames, self._whole, batch.deliver)
         else:
-            batch.fan_out(frames, self._decode, lambda decoded: self._predict_all(batch, decoded))
+            batch.fan_out(frames, self.decode, lambda decoded: self._predict_all(batch, decoded))
         return batch.future
 
     def run(self, frames: Sequence[FrameRequest]) -> list[FrameOutcome]:
@@ -169,22 +169,23 @@ class Pipeline:
             self._changed.notify_all()
 
     def _whole(self, request: FrameRequest) -> FrameResult:
-        (segmented,) = self._predict([self._decode(request)])
-        return self._finish(segmented)
+        (segmented,) = self.predict([self.decode(request)])
+        return self.finish(segmented)
 
     def _predict_all(self, batch: Batch, decoded: list[Decoded | FrameFailure]) -> None:
         """Predict every decoded frame in one call, then fan out to render and encode."""
         whole = [frame for frame in decoded if isinstance(frame, Decoded)]
-        predicted = batch.attempt(self._predict, whole)
+        predicted = batch.attempt(self.predict, whole)
         if isinstance(predicted, FrameFailure):
             failed = predicted
             batch.deliver([f if isinstance(f, FrameFailure) else failed for f in decoded])
             return
         rows = iter(predicted)
         merged = [f if isinstance(f, FrameFailure) else next(rows) for f in decoded]
-        batch.fan_out(merged, self._finish, batch.deliver)
+        batch.fan_out(merged, self.finish, batch.deliver)
 
-    def _decode(self, request: FrameRequest) -> Decoded:
+    def decode(self, request: FrameRequest) -> Decoded:
+        """The first step, in the calling thread; raises FrameRejected."""
         view, stages_ms = request.view, StagesMs()
         with _timed(stages_ms, "decode"):
             header = read_header(request.image, self._limits)
@@ -208,7 +209,8 @@ class Pipeline:
         panel_height, panel_width = panel_size(view, (header.height, header.width))
         return max(height, panel_height), max(width, panel_width)
 
-    def _predict(self, decoded: Sequence[Decoded]) -> list[Segmented]:
+    def predict(self, decoded: Sequence[Decoded]) -> list[Segmented]:
+        """The second step, one call of the network for all."""
         if not decoded:
             return []
         begun = time.perf_counter()
@@ -218,7 +220,8 @@ class Pipeline:
             frame.stages_ms["inference"] = elapsed_ms
         return [Segmented(d, p) for d, p in zip(decoded, planes, strict=True)]
 
-    def _finish(self, segmented: Segmented) -> FrameResult:
+    def finish(self, segmented: Segmented) -> FrameResult:
+        """The last steps: render, encode."""
         decoded, stages_ms = segmented.decoded, segmented.decoded.stages_ms
         view = decoded.view
         with _timed(stages_ms, "render"):

@@ -56,7 +56,7 @@ class Peer:
     """One server.
 
     Attributes:
-        folder: under ``benchmarks/peers``, with ``server.py`` and ``requirements.txt``.
+        folder: under ``benchmarks/peers``, with its programs and ``requirements.txt``.
         speaks: ``ws-binary``: JPEG in, PNG mask out. ``http``: the same by POST, with
             content type image/jpeg. ``ws-base64``: JSON both ways, overlay out.
         path: where it takes frames.
@@ -72,10 +72,11 @@ class Peer:
     path: str
     package: str
     ready_path: str | None = None
+    program: str = "server"
 
     @property
     def module(self) -> str:
-        return f"benchmarks.peers.{self.folder}.server"
+        return f"benchmarks.peers.{self.folder}.{self.program}"
 
     @property
     def requirements(self) -> Path:
@@ -83,7 +84,7 @@ class Peer:
 
     @property
     def venv(self) -> Path:
-        return VENVS / self.name
+        return VENVS / self.folder
 
     @property
     def python(self) -> Path:
@@ -122,6 +123,16 @@ PEERS: tuple[Peer, ...] = (
         "/health",
     ),
     Peer(
+        "litserve_whole",
+        "LitServe, all in one hook",
+        "litserve_server",
+        "http",
+        "/predict",
+        "litserve",
+        "/health",
+        program="whole",
+    ),
+    Peer(
         "bentoml",
         "BentoML",
         "bentoml_server",
@@ -137,6 +148,15 @@ PEERS: tuple[Peer, ...] = (
         "http",
         "/inference",
         "mosec",
+    ),
+    Peer(
+        "mosec_whole",
+        "Mosec, all in one stage",
+        "mosec_server",
+        "http",
+        "/inference",
+        "mosec",
+        program="whole",
     ),
 )
 

@@ -7,8 +7,9 @@ calls SegStream's own ``models.pipeline`` with the mode ``person``, the runtime 
 What is left to differ is what is measured: transport, queue, batching and processes.
 
 A pipeline takes frames from any thread and spreads a batch over its workers, so one call
-with a batch keeps every core busy. Frames fail loudly here: a benchmark sends good
-pictures, and a reply that is no mask must not be counted as one.
+with a batch keeps every core busy. ``Steps`` is the same work in three, for frameworks that
+have a hook for each. Frames fail loudly here: a benchmark sends good pictures, and a reply
+that is no mask must not be counted as one.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from models.catalog import MODES
 from models.frame import FrameFailure, FrameOutcome, FrameRequest, FrameResult
 from models.headers import ImageLimits
-from models.pipeline import Pipeline, workers_for
+from models.images import Pixels
+from models.pipeline import Decoded, Pipeline, Segmented, workers_for
+from models.render import Probabilities
 from models.runtime import open_runtime
 from models.view import View
 
@@ -33,6 +36,13 @@ MAX_WAIT_MS = 2  # for a batch to fill: a frame takes about as long
 
 _LIMITS = ImageLimits(max_pixels=4096 * 4096, max_bytes=4 * 1024 * 1024)
 _MASK = View(output="mask")
+
+
+SETTINGS_OF_MOSEC = {
+    "MOSEC_ADDRESS": "127.0.0.1",
+    "MOSEC_TIMEOUT": "30000",  # milliseconds
+    "MOSEC_LOG_LEVEL": "warning",
+}
 
 
 class FrameFailed(RuntimeError):
@@ -64,6 +74,37 @@ async def mask_async(pipeline: Pipeline, jpeg: bytes) -> bytes:
     """As ``mask``, with the event loop free: one hop to a worker and one back."""
     (outcome,) = await asyncio.wrap_future(_begin(pipeline, [jpeg], _MASK))
     return _whole(outcome).payload
+
+
+class Steps:
+    """Decode, predict, encode, each when it is called, in the calling thread."""
+
+    def __init__(self, threads: int) -> None:
+        """``threads`` of inference; with 0 there is no network, and ``predict`` fails."""
+        spec = MODES["person"]
+        runtime = open_runtime(spec, threads=threads) if threads else NoNetwork()
+        self._pipeline = Pipeline(spec, runtime, _LIMITS, 1)
+        self._at_once = ThreadPoolExecutor(2 * max(1, threads), "frames")
+
+    def decode(self, jpeg: bytes) -> Decoded:
+        return self._pipeline.decode(FrameRequest(jpeg, _MASK))
+
+    def predict(self, frames: Sequence[Decoded]) -> list[Segmented]:
+        """A batch, spread over the threads: the network takes one frame a call on CPUs."""
+        each = self._at_once.map(lambda frame: self._pipeline.predict([frame])[0], frames)
+        return list(each)
+
+    def encode(self, segmented: Segmented) -> bytes:
+        return self._pipeline.finish(segmented).payload
+
+
+class NoNetwork:
+    """Where another process infers."""
+
+    max_batch = 1
+
+    def predict(self, frames: Pixels, /) -> Probabilities:
+        raise NotImplementedError
 
 
 def port_argument() -> int:
