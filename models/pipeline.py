@@ -18,9 +18,8 @@ process, because two pools on the same cores only take turns.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Condition
 from types import MappingProxyType
@@ -186,14 +185,14 @@ class Pipeline:
 
     def decode(self, request: FrameRequest) -> Decoded:
         """The first step, in the calling thread; raises FrameRejected."""
-        view, stages_ms = request.view, StagesMs()
-        with _timed(stages_ms, "decode"):
-            header = read_header(request.image, self._limits)
-            frame = decode(request.image, header, self._at_least(view, header))
-            panel = panel_size(view, frame.size)
-            network_input = stretched(frame.pixels, self._spec.input_size)
-            drawn_on = view.output == "overlay"
-            canvas = stretched(frame.pixels, panel) if drawn_on else network_input
+        view, begun = request.view, time.perf_counter()
+        header = read_header(request.image, self._limits)
+        frame = decode(request.image, header, self._at_least(view, header))
+        panel = panel_size(view, frame.size)
+        network_input = stretched(frame.pixels, self._spec.input_size)
+        drawn_on = view.output == "overlay"
+        canvas = stretched(frame.pixels, panel) if drawn_on else network_input
+        stages_ms = {"decode": _ms_since(begun)}
         return Decoded(view, network_input, canvas, frame.size, panel, stages_ms)
 
     def _at_least(self, view: View, header: Header) -> Size:
@@ -223,15 +222,15 @@ class Pipeline:
     def finish(self, segmented: Segmented) -> FrameResult:
         """The last steps: render, encode."""
         decoded, stages_ms = segmented.decoded, segmented.decoded.stages_ms
-        view = decoded.view
-        with _timed(stages_ms, "render"):
-            planes = segmented.planes
-            labels = label_map(planes)
-            scene = Scene(decoded.canvas, decoded.panel, planes, self._spec.palette, view)
-            picture = render(scene)
-        with _timed(stages_ms, "encode"):
-            payload = ENCODERS[view.output](picture, scene)
-            small = encode_label_map(thumbnail(labels, decoded.size))
+        view, planes, begun = decoded.view, segmented.planes, time.perf_counter()
+        labels = label_map(planes)
+        scene = Scene(decoded.canvas, decoded.panel, planes, self._spec.palette, view)
+        picture = render(scene)
+        stages_ms["render"] = _ms_since(begun)
+        begun = time.perf_counter()
+        payload = ENCODERS[view.output](picture, scene)
+        small = encode_label_map(thumbnail(labels, decoded.size))
+        stages_ms["encode"] = _ms_since(begun)
         return FrameResult(
             payload=payload.data,
             media_type=payload.media_type,
@@ -284,15 +283,11 @@ def _shares(labels: Pixels, class_count: int) -> tuple[tuple[int, float], ...]:
 
     The network sees the frame stretched evenly, so its pixels stand for equal parts of it.
     """
-    counts = ((c, int(np.count_nonzero(labels == c))) for c in range(class_count))
-    return tuple((c, count / labels.size) for c, count in counts if count)
-
-
-@contextmanager
-def _timed(stages_ms: StagesMs, stage: str) -> Iterator[None]:
-    begun = time.perf_counter()
-    yield
-    stages_ms[stage] = _ms_since(begun)
+    found = np.count_nonzero(labels)
+    counts = [labels.size - found, found]
+    if class_count > 2:
+        counts[1:] = (np.count_nonzero(labels == c) for c in range(1, class_count))
+    return tuple((c, int(count) / labels.size) for c, count in enumerate(counts) if count)
 
 
 def _ms_since(begun: float) -> float:
