@@ -5,9 +5,9 @@
     python -m benchmarks --only served   parts alone, nothing written
 
 A round measures each server at each number of clients, one after the other, none while another
-runs, and lays the bare pipeline beside every point (``benchmarks.yardstick``). What two servers
-do is compared by those shares, so that neither gains from the machine's better minutes. Every
-figure is the median of the rounds.
+runs, in slices of a second or so with the bare pipeline in between (``benchmarks.yardstick``). What
+two servers do is compared by their median shares of it, so that neither gains from the machine's
+better moments. Every figure is the median of the rounds.
 
 The whole run writes ``results.json``, ``plot.png`` and the tables of ``README.md`` in this
 folder; with ``--out`` any run writes the first two there.
@@ -23,7 +23,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from benchmarks import frames, machine, report, served
@@ -46,8 +48,9 @@ class Plan:
     """How much is measured."""
 
     rounds: int
-    seconds: float  # of each point
-    yard_s: float  # of the bare pipeline beside it
+    slices: int  # of each point
+    seconds: float  # of each slice
+    yard_s: float  # of the bare pipeline around it
     clients: tuple[int, ...]
     ways: tuple[tuple[str, str], ...]
     overload_s: float
@@ -60,8 +63,9 @@ class Plan:
 
 WHOLE = Plan(
     rounds=3,
-    seconds=3.0,
-    yard_s=1.0,
+    slices=5,
+    seconds=1.0,
+    yard_s=0.5,
     clients=(1, 4, 16, 64),
     ways=WAYS,
     overload_s=60.0,
@@ -73,8 +77,9 @@ WHOLE = Plan(
 )
 QUICK = Plan(
     rounds=1,
-    seconds=2.0,
-    yard_s=0.8,
+    slices=3,
+    seconds=1.0,
+    yard_s=0.5,
     clients=(1, 16),
     ways=WAYS[:1],
     overload_s=6.0,
@@ -164,7 +169,7 @@ class Run:
                 part: yardstick.measure(part, self.plan.yard_s)
                 for part in ("model", "pipeline", "single")
             }
-            for _ in range(4)
+            for _ in range(9)
         ]
         bare: dict[str, Any] = report.median_of(turns)
         bare["of_model"] = report.median_of(
@@ -192,36 +197,38 @@ class Run:
         output: str,
         clients: int,
     ) -> Point:
-        """A closed loop, the bare pipeline before and after; with one client, one frame too."""
+        """A closed loop, the bare pipeline around each slice; with one client, one frame too."""
         parts = ("pipeline", "single") if clients == 1 else ("pipeline",)
-        before = self._yard(yardstick, server, parts)
+        yards: list[dict[str, Any]] = []
+
+        def lay_the_yardstick() -> None:
+            with stopped(server.family()):
+                yards.append({part: yardstick.measure(part, self.plan.yard_s) for part in parts})
+
+        lay_the_yardstick()
         point = served.under_load(
             server,
             "closed",
             self.pictures,
+            lay_the_yardstick,
             speaks=speaks,
             output=output,
             clients=clients,
+            slices=self.plan.slices,
             seconds=self.plan.seconds,
         )
-        after = self._yard(yardstick, server, parts)
-        point["bare_fps"] = (before["pipeline"]["fps"] + after["pipeline"]["fps"]) / 2
-        point["share"] = point["fps"] / point["bare_fps"]
+        lay_the_yardstick()
+        bare_fps = [(a["pipeline"]["fps"] + b["pipeline"]["fps"]) / 2 for a, b in pairwise(yards)]
+        shares = [fps / bare for fps, bare in zip(point.pop("slices_fps"), bare_fps, strict=True)]
+        point["bare_fps"], point["share"] = median(bare_fps), median(shares)
         if "single" in parts:
-            single_ms = (before["single"]["p50_ms"] + after["single"]["p50_ms"]) / 2
-            point["over_single_ms"] = point["p50_ms"] - single_ms
+            point["over_single_ms"] = point["p50_ms"] - median(y["single"]["p50_ms"] for y in yards)
         self.say(
             f"{speaks} {output}, {clients} clients: {point['fps']:.0f} frames/s, "
             f"{point['share']:.2f} of the bare pipeline, p50 {point['p50_ms']:.1f} ms, "
             f"p99 {point['p99_ms']:.1f} ms, {sum(point['cpu_ms'].values()):.1f} ms of CPU a frame"
         )
         return point
-
-    def _yard(
-        self, yardstick: Yardstick, server: served.Running, parts: Sequence[str]
-    ) -> dict[str, Any]:
-        with stopped(server.family()):
-            return {part: yardstick.measure(part, self.plan.yard_s) for part in parts}
 
     def _peer(self, yardstick: Yardstick, peer: Peer) -> dict[str, Any]:
         self.say(f"peer: {peer.title}")
@@ -234,9 +241,9 @@ class Run:
 
     def _overload(self, app: served.Running) -> dict[str, Any]:
         """Several times what the application serves is offered to it."""
-        could = served.under_load(
-            app, "closed", self.pictures, speaks="v1", clients=16, seconds=self.plan.seconds
-        )["fps"]
+        could = served.under_load(app, "closed", self.pictures, speaks="v1", clients=16, seconds=3)[
+            "fps"
+        ]
         clients = max(2, round(OVERLOAD * could / CAMERA_FPS))
         ours = self._offered(app, "v1", clients)
         return {"served_fps": could, "clients": clients, "ours": ours}

@@ -7,7 +7,9 @@ sends at a camera's rate whatever comes back, and the age of what comes back is 
     python -m benchmarks.load closed --url ws://127.0.0.1:8000/ws --speaks v1 --clients 16 ...
 
 It says ``begin`` on stdout when the measurement starts and ``end`` when it is over, so that the
-parent can read the clocks of the server's processes, and then one line of JSON.
+parent can read the clocks of the server's processes, and then one line of JSON. A closed loop may
+be measured in slices: between two of them no frame is under way, it says ``rest``, and goes on at
+the next line of its stdin. Meanwhile the parent can stop the server and measure something else.
 """
 
 from __future__ import annotations
@@ -78,32 +80,41 @@ async def _dial_all(options: argparse.Namespace) -> list[Speaker]:
 
 
 async def closed(options: argparse.Namespace, pictures: Sequence[bytes]) -> dict[str, Any]:
-    """Every client asks again as soon as it is answered."""
+    """Every client asks again as soon as it is answered, in ``slices`` with a rest in between."""
     speakers = await _dial_all(options)
-    window = Window(options.warmup, options.seconds)
     latencies: list[list[float]] = [[] for _ in speakers]
     carried = Counter[str]()
+    own_cpu_s = 0.0
+    slices: list[float] = []
+    at = list(range(len(speakers)))  # each client begins elsewhere in the clip
 
-    async def client(number: int, speaker: Speaker) -> None:
-        at = number  # each client begins elsewhere in the clip
+    async def client(number: int, speaker: Speaker, window: Window) -> None:
         while (asked := time.perf_counter()) < window.end:
-            sent, received = await speaker.ask(pictures[at % len(pictures)])
+            sent, received = await speaker.ask(pictures[at[number] % len(pictures)])
             answered = time.perf_counter()
-            at += 1
+            at[number] += 1
             if window.holds(answered):
                 latencies[number].append(answered - asked)
                 carried["sent"] += sent
                 carried["received"] += received
 
-    own_cpu_s, *_ = await asyncio.gather(
-        window.announce(), *map(client, *zip(*enumerate(speakers), strict=False))
-    )
+    for number in range(options.slices):
+        if number:
+            print("rest", flush=True)
+            await asyncio.to_thread(sys.stdin.readline)
+        before = sum(map(len, latencies))
+        window = Window(options.again if number else options.warmup, options.seconds)
+        announcing = asyncio.create_task(window.announce())
+        await asyncio.gather(*(client(n, speaker, window) for n, speaker in enumerate(speakers)))
+        own_cpu_s += await announcing
+        slices.append((sum(map(len, latencies)) - before) / window.seconds)
     await _leave(speakers)
     served = [len(mine) for mine in latencies]
     ordered = sorted(1000 * latency for mine in latencies for latency in mine)
     frames_in = max(1, len(ordered))
     return {
-        "fps": len(ordered) / window.seconds,
+        "fps": len(ordered) / (options.seconds * options.slices),
+        "slices_fps": slices,
         "p50_ms": percentile(ordered, 50),
         "p99_ms": percentile(ordered, 99),
         "bytes_up": carried["sent"] / frames_in,
@@ -232,13 +243,15 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--clients", type=int, required=True)
     parser.add_argument("--fps", type=float, default=30.0, help="paced: of each client")
     parser.add_argument("--warmup", type=float, default=1.5)
-    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--seconds", type=float, default=5.0, help="closed: of each slice")
+    parser.add_argument("--slices", type=int, default=1, help="closed: how many")
+    parser.add_argument("--again", type=float, default=0.3, help="closed: warm-up after a rest")
     parser.add_argument("--frames", type=Path, required=True, help="a file of benchmarks.frames")
     options = parser.parse_args(argv)
     pictures = frames.read(options.frames)
     load = {"closed": closed, "paced": paced}[options.how]
     # A server that leaves a frame unanswered is to fail the measurement, not to hold it up.
-    deadline_s = options.warmup + options.seconds + _GRACE_S
+    deadline_s = options.warmup + options.seconds * options.slices + _GRACE_S
     figures = uvloop.run(asyncio.wait_for(load(options, pictures), deadline_s))
     print(json.dumps(figures), flush=True)
 

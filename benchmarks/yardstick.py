@@ -1,8 +1,8 @@
 """The bare pipeline beside every server: how fast the machine is just now.
 
-A rate means little on a shared machine whose speed changes by half within a minute; its share of
-what the bare pipeline does in the seconds before and after means much. While the yardstick is
-laid on, the server's processes are stopped, so that neither pays for the other.
+A rate means little on a shared machine whose speed changes by half within seconds; its share of
+what the bare pipeline does right before and after means much. While the yardstick is laid on, the
+server's processes are stopped, so that neither pays for the other.
 """
 
 from __future__ import annotations

@@ -35,6 +35,23 @@ def test_a_closed_loop_serves_every_client(
     assert point["bytes_up"] > 10_000
 
 
+def test_no_frame_is_under_way_in_a_rest(server: ServeApp, pictures: Path) -> None:
+    running = served.Running(server.ws, lambda: server.server.family)
+    results: list[float] = []
+
+    def rest() -> None:
+        result = server.metric("segstream_frames_total", outcome="result")
+        results.extend((result, server.metric("segstream_frames_total", outcome="result")))
+
+    point = served.under_load(
+        running, "closed", pictures, rest, speaks="v1", clients=2, warmup=0.2, seconds=0.5, slices=3
+    )
+    assert len(point["slices_fps"]) == 3
+    assert point["fps"] == pytest.approx(sum(point["slices_fps"]) / 3)
+    (first, still_first, second, still_second) = results
+    assert first == still_first < second == still_second
+
+
 def test_a_paced_load_tells_the_age_of_each_result(server: ServeApp, pictures: Path) -> None:
     running = served.Running(server.ws, lambda: server.server.family)
     point = served.under_load(
