@@ -12,7 +12,7 @@ help:
 	@echo "make run          start SegStream and print the page's address (PORT=8001, PROFILE=fast|default)"
 	@echo "make test         every test: unit, integration on real Ray Serve, end to end in a browser"
 	@echo "make unit         the unit tests alone"
-	@echo "make bench        the benchmark beside its peers, about half an hour; QUICK=1 for a look"
+	@echo "make bench        the benchmark beside its peers, three quarters of an hour; QUICK=1 for a look"
 	@echo "make soak         the long proofs on both proxies, 20 minutes; writes docs/soak.md"
 	@echo "make cuda         the tests that need a CUDA device"
 	@echo "make check        format, lint, types, layers"

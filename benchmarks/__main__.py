@@ -1,7 +1,7 @@
 """``make bench``: everything that is measured, in one run, side by side.
 
-    python -m benchmarks                 the whole, about half an hour
-    python -m benchmarks --quick         a look, three to four minutes
+    python -m benchmarks                 the whole, three quarters of an hour
+    python -m benchmarks --quick         a look, two to three minutes
     python -m benchmarks --only served   parts alone, nothing written
 
 A round measures each server at each number of clients, one after the other, none while another
