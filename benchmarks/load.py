@@ -33,7 +33,8 @@ from benchmarks.speakers import SPEAKERS, V1, Binary, Speaker
 
 _DIAL_AT_ONCE = 8
 _LEAVE_S = 5.0
-_GRACE_S = 60.0  # for handshakes, the last answers, the farewells
+_AGAIN_S = 0.3  # of warm-up after a rest
+_GRACE_S = 60.0  # for handshakes, the last answers, rests, the farewells
 
 
 def percentile(ordered: Sequence[float], p: float) -> float:
@@ -103,7 +104,7 @@ async def closed(options: argparse.Namespace, pictures: Sequence[bytes]) -> dict
             print("rest", flush=True)
             await asyncio.to_thread(sys.stdin.readline)
         before = sum(map(len, latencies))
-        window = Window(options.again if number else options.warmup, options.seconds)
+        window = Window(_AGAIN_S if number else options.warmup, options.seconds)
         announcing = asyncio.create_task(window.announce())
         await asyncio.gather(*(client(n, speaker, window) for n, speaker in enumerate(speakers)))
         own_cpu_s += await announcing
@@ -245,7 +246,6 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--warmup", type=float, default=1.5)
     parser.add_argument("--seconds", type=float, default=5.0, help="closed: of each slice")
     parser.add_argument("--slices", type=int, default=1, help="closed: how many")
-    parser.add_argument("--again", type=float, default=0.3, help="closed: warm-up after a rest")
     parser.add_argument("--frames", type=Path, required=True, help="a file of benchmarks.frames")
     options = parser.parse_args(argv)
     pictures = frames.read(options.frames)

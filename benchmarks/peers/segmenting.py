@@ -38,13 +38,6 @@ _LIMITS = ImageLimits(max_pixels=4096 * 4096, max_bytes=4 * 1024 * 1024)
 _MASK = View(output="mask")
 
 
-SETTINGS_OF_MOSEC = {
-    "MOSEC_ADDRESS": "127.0.0.1",
-    "MOSEC_TIMEOUT": "30000",  # milliseconds
-    "MOSEC_LOG_LEVEL": "warning",
-}
-
-
 class FrameFailed(RuntimeError):
     """The pipeline made no result of a frame."""
 
@@ -104,7 +97,7 @@ class NoNetwork:
     max_batch = 1
 
     def predict(self, frames: Pixels, /) -> Probabilities:
-        raise NotImplementedError
+        raise FrameFailed("this process decodes or encodes; another has the network")
 
 
 def port_argument() -> int:

@@ -45,9 +45,10 @@ class Segmenter(ls.LitAPI):  # type: ignore[misc]
         return Response(self._steps.encode(output), media_type="image/png")
 
 
-if __name__ == "__main__":
-    api = Segmenter(max_batch_size=MAX_BATCH, batch_timeout=MAX_WAIT_MS / 1e3)
-    server = ls.LitServer(api, accelerator="cpu", workers_per_device=CORES, fast_queue=True)
+def serve(api: type[ls.LitAPI], workers: int) -> None:
+    """Serve ``api`` on the port of the command line until the process is stopped."""
+    batching = api(max_batch_size=MAX_BATCH, batch_timeout=MAX_WAIT_MS / 1e3)
+    server = ls.LitServer(batching, accelerator="cpu", workers_per_device=workers, fast_queue=True)
     server.run(
         host="127.0.0.1",
         port=port_argument(),
@@ -55,3 +56,7 @@ if __name__ == "__main__":
         generate_client_file=False,
         access_log=False,
     )
+
+
+if __name__ == "__main__":
+    serve(Segmenter, workers=CORES)

@@ -13,13 +13,8 @@ from typing import Annotated
 import litserve as ls
 from fastapi import Body, Response
 
-from benchmarks.peers.segmenting import (
-    MAX_BATCH,
-    MAX_WAIT_MS,
-    masks,
-    open_pipeline,
-    port_argument,
-)
+from benchmarks.peers.litserve_server.server import serve
+from benchmarks.peers.segmenting import masks, open_pipeline
 
 
 class Segmenter(ls.LitAPI):  # type: ignore[misc]
@@ -43,12 +38,4 @@ class Segmenter(ls.LitAPI):  # type: ignore[misc]
 
 
 if __name__ == "__main__":
-    api = Segmenter(max_batch_size=MAX_BATCH, batch_timeout=MAX_WAIT_MS / 1e3)
-    server = ls.LitServer(api, accelerator="cpu", workers_per_device=1, fast_queue=True)
-    server.run(
-        host="127.0.0.1",
-        port=port_argument(),
-        log_level="warning",
-        generate_client_file=False,
-        access_log=False,
-    )
+    serve(Segmenter, workers=1)

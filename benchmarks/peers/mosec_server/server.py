@@ -18,8 +18,14 @@ import os
 
 from mosec import Server, Worker
 
-from benchmarks.peers.segmenting import CORES, MAX_BATCH, MAX_WAIT_MS, SETTINGS_OF_MOSEC, Steps
+from benchmarks.peers.segmenting import CORES, MAX_BATCH, MAX_WAIT_MS, Steps
 from models.pipeline import Decoded, Segmented
+
+SETTINGS = {
+    "MOSEC_ADDRESS": "127.0.0.1",
+    "MOSEC_TIMEOUT": "30000",  # milliseconds
+    "MOSEC_LOG_LEVEL": "warning",
+}
 
 
 class Decoder(Worker):
@@ -58,7 +64,7 @@ class Encoder(Worker):
 
 
 if __name__ == "__main__":
-    os.environ.update(SETTINGS_OF_MOSEC)
+    os.environ.update(SETTINGS)
     server = Server()
     server.append_worker(Decoder, num=CORES)
     server.append_worker(Network, num=1, max_batch_size=MAX_BATCH, max_wait_time=MAX_WAIT_MS)

@@ -11,13 +11,8 @@ import os
 
 from mosec import Server, Worker
 
-from benchmarks.peers.segmenting import (
-    MAX_BATCH,
-    MAX_WAIT_MS,
-    SETTINGS_OF_MOSEC,
-    masks,
-    open_pipeline,
-)
+from benchmarks.peers.mosec_server.server import SETTINGS
+from benchmarks.peers.segmenting import MAX_BATCH, MAX_WAIT_MS, masks, open_pipeline
 
 
 class Segmenter(Worker):
@@ -38,7 +33,7 @@ class Segmenter(Worker):
 
 
 if __name__ == "__main__":
-    os.environ.update(SETTINGS_OF_MOSEC)
+    os.environ.update(SETTINGS)
     server = Server()
     server.append_worker(Segmenter, num=1, max_batch_size=MAX_BATCH, max_wait_time=MAX_WAIT_MS)
     server.run()
