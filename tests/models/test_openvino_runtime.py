@@ -85,9 +85,11 @@ def test_light_networks_run_a_frame_per_thread_and_heavy_ones_share(
 
 
 # The watch refuses what it sees, so that even a failing test reports nothing to anyone.
-# It tells at exit, when threads of the background have been waited for.
+# It tells at exit, when threads of the background have been waited for. It begins behind the
+# import of torch, whose CUDA build asks ldconfig where its libraries are.
 WATCHED = """
 import atexit, sys
+import torch
 seen = []
 watched = ("socket.", "subprocess.Popen", "os.fork", "os.posix_spawn", "os.exec", "os.system")
 def watch(event, args):
