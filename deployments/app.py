@@ -70,14 +70,14 @@ def _session_store(args: AppArgs) -> Application:
 
 
 def _segmenter(pool: PoolArgs, args: AppArgs, gpus: float) -> Application:
-    limits, batching = args.ingress.limits, args.ingress.batching
+    limits = args.ingress.limits
     segmenter = serve.deployment(
         name=f"segmenter-{pool.name}",
         num_replicas=pool.replicas,
-        # Each ingress replica keeps at most max_calls in flight per mode and replica, all of
-        # them here where the others are gone, and asks for the metrics in one more.
-        max_ongoing_requests=(batching.max_calls * pool.replicas * len(pool.modes) + 1)
-        * args.ingress.replicas,
+        # Batches come over lines of their own. Through Serve comes who waits for a mode to load,
+        # every session at the worst, and each ingress replica asks where the lines go and for the
+        # metrics: none of them is to wait for another.
+        max_ongoing_requests=(args.ingress.admission.max_sessions + 2) * args.ingress.replicas,
         **_resources(pool, args, gpus),
     )(Segmenter)
     return segmenter.bind(

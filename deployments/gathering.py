@@ -25,8 +25,7 @@ from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
 from deployments.exposition import Exposition, Families, page
-from deployments.pools import FAILED, over_grpc
-from deployments.serving import each_outcome
+from deployments.handles import FAILED, each_outcome, over_grpc
 
 log = logging.getLogger("segstream.gathering")
 

@@ -24,9 +24,10 @@ from ray.serve.handle import DeploymentHandle
 from deployments.census import ReplicaCensus
 from deployments.exposition import Families
 from deployments.gathering import Gathering
+from deployments.handles import apart, each_outcome
 from deployments.picture import OPENAPI, PictureRefused, answer, flown, read_body, read_query
 from deployments.pools import Pools, StatsPool
-from deployments.serving import adopt_serve_logging, apart, each_outcome
+from deployments.serving import adopt_serve_logging
 from deployments.session_store import StoreHandle
 from deployments.stopping import told_to_stop
 from ingress.admission import is_operator, origin_allowed

@@ -11,9 +11,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Literal
 
+import ray
+from ray import serve
+
+from deployments.callee import Callee
+from deployments.channel import Address
 from deployments.exposition import Exposition, Families
 from deployments.model_metrics import SegmenterMetrics
 from deployments.serving import adopt_serve_logging
@@ -28,6 +33,8 @@ log = logging.getLogger("segstream.segmenter")
 
 class Segmenter:
     """One replica of a pool."""
+
+    _callee: Callee | None = None
 
     def __init__(
         self,
@@ -49,6 +56,13 @@ class Segmenter:
         self._ready = {first: self._load(first)}
         self._loading: dict[str, asyncio.Task[Pipeline]] = {}
 
+    async def address(self) -> Address:
+        """Where this replica takes calls of ``segment``."""
+        if self._callee is None:
+            me = serve.get_replica_context().replica_tag
+            self._callee = Callee(me, ray.util.get_node_ip_address(), self.segment)
+        return await self._callee.address()
+
     async def segment(self, mode: str, frames: Sequence[FrameRequest]) -> list[FrameOutcome]:
         """One outcome per frame, in order; a bad frame is a failure of its own."""
         pipeline = await self._pipeline(mode)
@@ -64,6 +78,10 @@ class Segmenter:
     async def exposition(self, asker: str) -> Families:
         """The metrics of this replica, for the ingress replica that asks."""
         return self._exposition.families(asker)
+
+    def __del__(self) -> Awaitable[None] | None:
+        """What Serve awaits before it ends this replica; for the garbage collector, nothing."""
+        return self._callee.leave() if self._callee is not None and self._callee.listens else None
 
     async def _pipeline(self, mode: str) -> Pipeline:
         """The pipeline of ``mode``, loaded by the first who asks; a failed load may be retried."""

@@ -11,23 +11,19 @@ import asyncio
 import functools
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from contextvars import Context
 from importlib import import_module
-from typing import Any, TypeVar
+from typing import Any
 
 import ray
 import uvicorn
-from ray.serve.handle import DeploymentBroadcastResponse
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ingress.quiet import Quiet
 
 log = logging.getLogger("segstream.serving")
-
-Call = TypeVar("Call")
 
 # Read by the process that opens the port: Serve's proxy, or the ingress replica in HAProxy
 # mode. Neither sees serve.yaml's args, so what uvicorn must know comes through these.
@@ -89,43 +85,6 @@ class Relay(logging.Handler):
         for handler in self._to.handlers:
             if record.levelno >= handler.level:
                 handler.handle(record)
-
-
-def apart(remote: Callable[..., Call], *details: Any, **options: Any) -> Call:
-    """Make a call of a handle that is no child of the request under way.
-
-    Serve cancels the children of a request whose client leaves; a batch also carries the frames
-    of others, and what a lost session leaves behind is written because its client has left.
-    """
-    return Context().run(remote, *details, **options)
-
-
-async def each_outcome(broadcast: DeploymentBroadcastResponse, timeout_s: float) -> list[Any]:
-    """What each replica answered to a broadcast, or the exception that stands for its answer.
-
-    Serve's own ``results_async`` loses every answer where one is late. Its parts, one call
-    per replica, are private; where a new Ray moved them, it is all or nothing.
-
-    Raises:
-        TimeoutError: the calls could not be sent in time.
-    """
-    calls_of = getattr(broadcast, "_fetch_replica_results_async", None)
-    if calls_of is None:
-        return await broadcast.results_async(timeout_s=timeout_s, return_exceptions=True)
-    deadline = asyncio.get_running_loop().time() + timeout_s
-    async with asyncio.timeout_at(deadline):
-        calls = await calls_of()
-    return await asyncio.gather(*(_answer(c, deadline) for c in calls), return_exceptions=True)
-
-
-async def _answer(call: Any, deadline: float) -> Any:
-    try:
-        async with asyncio.timeout_at(deadline):
-            return await call.get_async()
-    except (TimeoutError, asyncio.CancelledError):
-        # Ending our wait does not end the call; this does.
-        call.cancel()
-        raise
 
 
 class RawWebSocket:

@@ -20,8 +20,8 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from deployments.exposition import Exposition, Families
-from deployments.pools import FAILED, over_grpc
-from deployments.serving import adopt_serve_logging, apart, each_outcome
+from deployments.handles import FAILED, apart, each_outcome, over_grpc
+from deployments.serving import adopt_serve_logging
 from deployments.stopping import told_to_stop
 from deployments.store_metrics import StoreMetrics
 from ingress.memory_store import Heirloom, MemoryStore

@@ -48,9 +48,11 @@ def test_the_apps_own_session_limit_comes_before_serves(monkeypatch: pytest.Monk
     assert graph(args, 0, monkeypatch)["ingress"].max_ongoing_requests == 100
 
 
-def test_every_call_that_an_ingress_may_make_has_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    args = {"ingress": {"replicas": 2, "batching": {"max_calls": 5}}}
-    assert graph(args, 0, monkeypatch)["segmenter-main"].max_ongoing_requests == (5 * 4 + 1) * 2
+def test_every_request_that_an_ingress_may_make_of_a_segmenter_has_a_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    args = {"ingress": {"replicas": 2, "admission": {"max_sessions": 50}}}
+    assert graph(args, 0, monkeypatch)["segmenter-main"].max_ongoing_requests == (50 + 2) * 2
 
 
 def test_a_drain_has_the_grace_that_serve_gives_and_a_successor(

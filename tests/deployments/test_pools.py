@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import grpc
@@ -11,10 +11,13 @@ import pytest
 from ray.exceptions import ActorUnavailableError, RayError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
+from deployments import pools as module
+from deployments.channel import CallFailed, ChannelLost
+from deployments.lines import NoReplica
 from deployments.pools import Pools, StatsPool
 from ingress.dispatcher import AnalysisFailed, ModeFailed
 from ingress.service import StatsFailed
-from models.frame import FrameRequest
+from models.frame import FrameFailure, FrameRequest
 from models.view import View
 
 
@@ -45,6 +48,8 @@ class Response:
 class Handle:
     """A deployment handle on which every method answers alike."""
 
+    deployment_name = "segmenter-main"
+
     def __init__(self, outcome: Any) -> None:
         self.response = Response(outcome)
         self.over_grpc = self.pickled = False
@@ -71,6 +76,7 @@ class Handle:
 
 
 FRAMES = [FrameRequest(b"x", View())]
+OUTCOME = FrameFailure("FRAME_REJECTED", "why")
 GONE = [
     ActorUnavailableError("gone", b"0" * 16),
     BackPressureError(num_queued_requests=1, max_queued_requests=1),
@@ -84,45 +90,82 @@ FAILED = [
 
 
 def pools(handle: Handle) -> Pools:
-    return Pools({"person": handle})  # type: ignore[dict-item]
+    return Pools({"person": handle, "parts": handle})  # type: ignore[dict-item]
 
 
-async def test_calls_go_over_grpc_with_the_frames_as_they_are() -> None:
-    handle = Handle(["outcome"])
-    assert list(await pools(handle).analyze("person", FRAMES)) == handle.response.outcome
-    assert handle.over_grpc
-    assert handle.pickled
-    assert handle.said == ["segment", ("person", FRAMES)]
+class PlayedLines:
+    """Lines on which every call ends alike."""
+
+    def __init__(self, outcome: Any) -> None:
+        self.outcome = outcome
+        self.called: list[Any] = []
+
+    async def call(self, *arguments: Any) -> Any:
+        self.called.append(arguments)
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+
+@pytest.fixture
+def play(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], list[PlayedLines]]:
+    """Have every pool's lines played; returns those that were made since."""
+
+    def play(outcome: Any) -> list[PlayedLines]:
+        made: list[PlayedLines] = []
+
+        def make(handle: Handle) -> PlayedLines:
+            made.append(PlayedLines(outcome))
+            return made[-1]
+
+        monkeypatch.setattr(module, "Lines", make)
+        return made
+
+    return play
+
+
+async def test_calls_go_to_the_pool_of_the_mode_with_the_frames_as_they_are(
+    play: Callable[[Any], list[PlayedLines]],
+) -> None:
+    made = play([OUTCOME])
+    both = pools(Handle(None))
+    for mode in ("person", "parts"):
+        assert await both.analyze(mode, FRAMES) == [OUTCOME]
+    (lines,) = made
+    assert lines.called == [("person", FRAMES), ("parts", FRAMES)]
+
+
+@pytest.mark.parametrize(
+    ("error", "unavailable"),
+    [(NoReplica(), True), (ChannelLost(), True), (CallFailed("ValueError"), False)],
+    ids=lambda case: type(case).__name__,
+)
+async def test_a_call_without_an_answer_costs_one_line(
+    error: Exception,
+    unavailable: bool,
+    play: Callable[[Any], list[PlayedLines]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    play(error)
+    with pytest.raises(AnalysisFailed) as caught:
+        await pools(Handle(None)).analyze("person", FRAMES)
+    assert caught.value.unavailable is unavailable
+    (record,) = caplog.records
+    assert "mode person" in record.getMessage()
 
 
 @pytest.mark.parametrize("error", GONE, ids=lambda e: type(e).__name__)
-async def test_a_replica_that_is_gone_makes_the_mode_unavailable(error: Exception) -> None:
-    with pytest.raises(AnalysisFailed) as caught:
-        await pools(Handle(error)).analyze("person", FRAMES)
-    assert caught.value.unavailable
+async def test_a_mode_whose_replicas_are_gone_may_be_asked_for_again(error: Exception) -> None:
     with pytest.raises(ModeFailed, match="try again"):
         await pools(Handle(error)).prepare("person")
 
 
 @pytest.mark.parametrize("error", FAILED, ids=lambda e: type(e).__name__)
-async def test_a_call_that_fails_is_a_failure_not_an_absence(error: Exception) -> None:
-    with pytest.raises(AnalysisFailed) as caught:
-        await pools(Handle(error)).analyze("person", FRAMES)
-    assert not caught.value.unavailable
+async def test_a_call_of_serves_that_fails_is_said_in_words_for_the_peer(error: Exception) -> None:
     with pytest.raises(ModeFailed, match="could not be loaded"):
         await pools(Handle(error)).prepare("person")
     with pytest.raises(StatsFailed):
         await StatsPool(Handle(error), 1.0).scene("person", [])  # type: ignore[arg-type]
-
-
-async def test_a_call_that_nobody_waits_for_is_cancelled_in_the_replica_too() -> None:
-    handle = Handle(None)
-    call = asyncio.create_task(pools(handle).analyze("person", FRAMES))
-    await asyncio.sleep(0)
-    call.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await call
-    assert handle.response.cancelled
 
 
 async def test_statistics_that_nobody_waits_for_are_cancelled_in_the_replica_too() -> None:
@@ -147,3 +190,5 @@ async def test_a_mode_is_prepared_in_every_replica() -> None:
     handle = Handle([None, None])
     await pools(handle).prepare("person")
     assert handle.said[-1] == ("prepare", "person")
+    assert handle.over_grpc
+    assert handle.pickled

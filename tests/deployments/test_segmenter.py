@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 from collections import Counter
 from collections.abc import Sequence
@@ -10,10 +11,13 @@ from concurrent.futures import Future
 from types import SimpleNamespace
 
 import pytest
+import ray
 from ray import serve
+from ray.serve._private import replica
 
 from deployments import segmenter as module
 from deployments.exposition import page
+from deployments.lines import Line
 from deployments.segmenter import Segmenter
 from models.catalog import ModeSpec
 from models.frame import FrameFailure, FrameOutcome, FrameRequest
@@ -106,6 +110,30 @@ async def test_a_load_that_failed_is_tried_again(segmenter: Segmenter, loader: L
 async def test_a_mode_of_another_pool_is_refused(segmenter: Segmenter) -> None:
     with pytest.raises(ValueError, match="it hosts person, parts"):
         await segmenter.prepare("salient")
+
+
+async def test_it_takes_calls_at_its_address_until_serve_ends_it(
+    segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert segmenter.__del__() is None, "nobody has asked for its address"
+    monkeypatch.setattr(serve, "get_replica_context", lambda: SimpleNamespace(replica_tag="me"))
+    monkeypatch.setattr(ray.util, "get_node_ip_address", lambda: "127.0.0.1")
+    line = Line("me")
+    await line.open(await segmenter.address())
+    assert await line.call("person", FRAMES) == [answer("person", frame) for frame in FRAMES]
+    leaving = segmenter.__del__()
+    assert leaving is not None
+    await leaving
+    assert not line.is_open
+    assert segmenter.__del__() is None, "once"
+
+
+def test_serve_still_awaits_what_a_destructor_returns() -> None:
+    calls = inspect.getsource(replica.UserCallableWrapper.call_destructor)
+    assert "self._callable.__del__" in calls
+    assert "if inspect.iscoroutine(result)" in inspect.getsource(
+        replica.UserCallableWrapper._call_func_or_gen
+    )
 
 
 async def test_what_a_replica_did_is_what_it_exposes(
