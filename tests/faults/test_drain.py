@@ -24,6 +24,8 @@ import yaml
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
+import client
+from client import Dropped, Failed
 from ingress.protocol import SUBPROTOCOL, Bye
 from tests.faults.books import wait_until
 from tests.faults.fault_app import PROFILES
@@ -49,10 +51,15 @@ def doomed(request: pytest.FixtureRequest) -> Iterator[ServeApp]:
         yield app
 
 
-def redeploy(app: ServeApp) -> None:
-    """Deploy the same application with another argument, as an operator would."""
+def redeploy(app: ServeApp, **pool: Any) -> None:
+    """Deploy the same application with another argument, as an operator would.
+
+    The first time it is the ingress that differs; then its pool, by ``pool``.
+    """
     content = yaml.safe_load((app.scratch / "serve.yaml").read_text())
-    content["applications"][0]["args"]["ingress"]["retry_ms"] = [400, 20_000]
+    args = content["applications"][0]["args"]
+    args["ingress"]["retry_ms"] = [400, 20_000]
+    args["pools"][0].update(pool)
     changed = app.scratch / "changed.yaml"
     changed.write_text(yaml.safe_dump(content))
     dashboard = re.search(r"127\.0\.0\.1:\d+", app.console.read_text())
@@ -120,6 +127,32 @@ async def test_a_redeploy_says_goodbye_and_every_client_is_back_in_the_window(
     assert len(ends(doomed, "server_shutdown")) == CLIENTS
     assert len(doomed.ended()) == 2 * CLIENTS, "one line each"
     assert "Traceback" not in doomed.log()
+
+
+@pytest.mark.timeout(180)
+async def test_a_segmenter_that_is_replaced_answers_what_it_has(
+    doomed: ServeApp, picture: bytes
+) -> None:
+    before, said = doomed.replica("segmenter-main"), doomed.said()
+    causes: set[str] = set()
+    replaced = False
+    async with asyncio.timeout(PATIENCE_S), client.session(doomed.ws) as stream:
+        redeployed = asyncio.create_task(asyncio.to_thread(redeploy, doomed, threads=1))
+        await stream.send(picture)
+        async for outcome in stream:
+            assert not isinstance(outcome, Failed), outcome
+            if isinstance(outcome, Dropped):
+                causes.add(outcome.cause)
+            elif replaced:
+                break  # the answer to a frame that was sent after the old one had gone
+            replaced = not before.is_running()
+            await stream.send(picture)
+        await redeployed
+    # Serve replaces the ingress as well, so the connection ends once.
+    assert causes <= {"mode_unavailable", "closed", "disconnected"}
+    news = doomed.said().removeprefix(said)
+    assert "is lost, and" not in news, "it was not cut off"
+    assert "Traceback" not in news
 
 
 @pytest.mark.timeout(180)
