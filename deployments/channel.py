@@ -146,7 +146,8 @@ class Channel(asyncio.BufferedProtocol):
         self._filled += nbytes
         if self._filled == len(self._piece):
             self._filled = 0
-            self._take(self._piece)
+            if self.is_open:  # what comes behind an abort is of nobody
+                self._take(self._piece)
 
     def pause_writing(self) -> None:
         self._room.clear()

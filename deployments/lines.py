@@ -32,7 +32,7 @@ _ASK_S = 2.0
 
 
 class NoReplica(Exception):
-    """Nobody is there to take a call."""
+    """Nobody is there to take a call; the words are for the log."""
 
 
 class Line:
@@ -132,6 +132,7 @@ class Lines:
         self._lines: dict[str, Line] = {}
         self._looking: asyncio.Task[None] | None = None
         self._looked_at = float("-inf")
+        self._seen = ""  # in the last look around: why nobody was found
 
     async def call(self, *arguments: Any) -> Any:
         """What one of the replicas answers.
@@ -145,7 +146,7 @@ class Lines:
             await asyncio.shield(self._look())
             line = self._freest()
             if line is None:
-                raise NoReplica
+                raise NoReplica(self._seen)
         elif asyncio.get_running_loop().time() - self._looked_at > _LOOK_EVERY_S:
             self._look()
         return await line.call(*arguments)
@@ -166,6 +167,8 @@ class Lines:
             del self._lines[replica]
         answers = await self._ask()
         addresses = [answer for answer in answers if isinstance(answer, Address)]
+        failed = {type(answer).__name__ for answer in answers if isinstance(answer, Exception)}
+        self._seen = ", ".join(sorted(failed)) or "none is to be reached"
         await asyncio.gather(*(self._open(a) for a in addresses if a.replica not in self._lines))
         if self._freest() is None:
             await asyncio.sleep(began_at + _LOOK_AGAIN_S - asyncio.get_running_loop().time())
@@ -174,15 +177,17 @@ class Lines:
         """What the replicas that Serve knows answer, errors included."""
         try:
             return await each_outcome(apart(self._handle.broadcast, "address"), _ASK_S)
-        except (TimeoutError, *FAILED):
-            return []
+        except (TimeoutError, *FAILED) as error:
+            return [error]
 
     async def _open(self, address: Address) -> None:
         line = Line(address.replica)
         try:
             await line.open(address)
         except (OSError, TimeoutError, ChannelLost) as error:
-            # Serve still lists for a moment what has died or is about to go.
-            log.debug("%s: %s is not to be reached: %r", self._pool, address.replica, error)
+            log.warning(
+                "%s: replica %s, which Serve lists, is not to be reached at %s port %d: %s",
+                self._pool, address.replica, address.host, address.port, type(error).__name__,
+            )  # fmt: skip
         else:
             self._lines[address.replica] = line

@@ -36,9 +36,11 @@ class Pools:
     async def analyze(self, mode: str, frames: Sequence[FrameRequest]) -> Sequence[FrameOutcome]:
         try:
             outcomes: Sequence[FrameOutcome] = await self._lines[mode].call(mode, frames)
-        except (NoReplica, ChannelLost) as error:
-            log.warning("mode %s: no replica took a call: %s", mode, type(error).__name__)
-            raise AnalysisFailed(type(error).__name__, unavailable=True) from error
+        except NoReplica as error:
+            log.warning("mode %s: no replica took a call: %s", mode, error)
+            raise AnalysisFailed(str(error), unavailable=True) from error
+        except ChannelLost as error:  # of which its line has told
+            raise AnalysisFailed("the replica is lost", unavailable=True) from error
         except CallFailed as error:
             log.warning("mode %s: a call failed: %s", mode, error)
             raise AnalysisFailed(str(error)) from error

@@ -295,6 +295,7 @@ async def test_nobody_there_is_said_a_moment_later_and_not_asked_by_each(
     began_at = asyncio.get_running_loop().time()
     failed = await asyncio.gather(*(lines.call() for _ in range(10)), return_exceptions=True)
     assert all(isinstance(failure, NoReplica) for failure in failed)
+    assert {str(failure) for failure in failed} == {"DeploymentUnavailableError"}
     assert handle.asked == 1
     assert asyncio.get_running_loop().time() - began_at >= 0.05
 
@@ -322,7 +323,8 @@ async def test_a_replica_that_is_listed_and_gone_is_left_out(
     one.die()
     two.gate.set()
     assert [await lines.call() for _ in range(3)] == ["two"] * 3
-    assert not caplog.records
+    (record,) = caplog.records
+    assert "replica one, which Serve lists, is not to be reached at 127.0.0.1" in record.message
 
 
 async def test_a_replica_that_came_while_calls_are_made_is_found(
@@ -350,5 +352,5 @@ async def test_what_fails_in_serve_is_nobody_there(monkeypatch: pytest.MonkeyPat
         raise RuntimeError("Unexpected error")
 
     monkeypatch.setattr(handle, "broadcast", lambda _: Broadcast([crashed]))
-    with pytest.raises(NoReplica):
+    with pytest.raises(NoReplica, match="RuntimeError"):
         await lines_to(handle).call()

@@ -164,6 +164,8 @@ async def test_mode_and_view_survive_a_killed_ingress_replica(doomed: ServeApp) 
         settings = {"output": "alpha", "quality": 37}
         await socket.send(json.dumps({"type": "update_viz", "settings": settings}))
         await socket.send('{"type":"change_mode","model_mode":"person-wide"}')
+        while json.loads(await socket.recv())["type"] != "mode_changed":
+            pass  # the mode may have to be loaded
         await socket.send('{"type":"get_stats"}')  # its answer comes after the writes, too
         while json.loads(await socket.recv())["type"] != "stats":
             pass
