@@ -52,7 +52,10 @@ class Callee:
         return self._address
 
     async def leave(self) -> None:
-        """Take no more calls, and return when every caller has had its answers, or has gone."""
+        """Take no more calls, and return when every caller has had its answers, or has gone.
+
+        A caller that hangs is not waited for longer than Serve waits: its shutdown timeout.
+        """
         if self._server is not None:
             self._server.close()
         for stranger in self._strangers:

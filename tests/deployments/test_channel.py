@@ -49,6 +49,14 @@ class Port:
         self._writers.append(writer)
         return reader, writer
 
+    async def meet(self) -> tuple[Channel, asyncio.StreamReader, asyncio.StreamWriter]:
+        """The called end of a connection whose caller has shown the key, and the caller's two."""
+        reader, writer = await self.connect()
+        writer.write(self.key.caller + framed("met"))
+        await self.heard.messages.get()
+        assert self.heard.channel is not None
+        return self.heard.channel, reader, writer
+
     async def hang_up(self) -> None:
         for writer in self._writers:
             writer.close()
@@ -161,51 +169,44 @@ async def test_who_calls_waits_while_nobody_reads(
     port: Port, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_BUFFERED", 1000)
-    reader, writer = await port.connect()
-    writer.write(port.key.caller + framed("met"))
-    await port.heard.messages.get()
-    assert port.heard.channel is not None
+    channel, reader, _ = await port.meet()
+    waiting = asyncio.create_task(channel.room())
+    await asyncio.sleep(0)
+    assert waiting.done(), "nothing was sent yet"
     sent = 0
-    while not (waiting := asyncio.create_task(port.heard.channel.room())).done():
-        await asyncio.sleep(0)
-        if not waiting.done():
-            break
-        port.heard.channel.send(b"x" * 100_000)
+    while waiting.done():
+        assert sent < 1000, "the system takes a few MB, and then who calls waits"
+        channel.send(b"x" * 100_000)
         sent += 1
-    assert sent < 1000, "the system takes a few MB, and then it is ours"
+        waiting = asyncio.create_task(channel.room())
+        await asyncio.sleep(0)
     await reader.readexactly(16 + sent * len(framed(b"x" * 100_000)))
     await waiting
 
 
 async def test_who_waits_for_room_learns_of_the_end(port: Port) -> None:
-    _, writer = await port.connect()
-    writer.write(port.key.caller + framed("met"))
-    await port.heard.messages.get()
-    assert port.heard.channel is not None
-    port.heard.channel.pause_writing()
-    waiting = asyncio.create_task(port.heard.channel.room())
+    channel, _, writer = await port.meet()
+    channel.pause_writing()
+    waiting = asyncio.create_task(channel.room())
     await asyncio.sleep(0)
     assert not waiting.done()
     writer.close()
     await waiting
-    assert not port.heard.channel.is_open
-    port.heard.channel.send("nobody hears it")
+    assert not channel.is_open
+    channel.send("nobody hears it")
 
 
 async def test_a_message_that_is_too_long_is_refused_before_it_is_sent(
     port: Port, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_LONGEST", 1000)
-    _, writer = await port.connect()
-    writer.write(port.key.caller + framed("met"))
-    await port.heard.messages.get()
-    assert port.heard.channel is not None
+    channel, _, _ = await port.meet()
     with pytest.raises(CallFailed, match="at most 1000"):
-        port.heard.channel.send(b"x" * 1000)
-    assert port.heard.channel.is_open
+        channel.send(b"x" * 1000)
+    assert channel.is_open
 
 
 def test_a_key_is_never_shown_in_a_log() -> None:
     key = Key()
-    assert repr(key.caller) not in repr(key)
+    assert repr(key) == str(key) == "Key()"
     assert len({key.caller, key.called, Key().caller, Key().called}) == 4
