@@ -51,7 +51,7 @@ cuda: .venv/dev
 	$(BIN)/pytest -m cuda
 
 docs: .venv/dev
-	$(BIN)/python -m ingress.asyncapi > docs/asyncapi.json
+	$(BIN)/python -m ingress.wire.asyncapi > docs/asyncapi.json
 	$(BIN)/python -m ingress.disconnects > docs/disconnects.md
 
 clean:

@@ -29,12 +29,12 @@ import numpy as np
 
 from benchmarks import frames, machine
 from models.catalog import MODES
-from models.frame import FrameRequest, FrameResult
-from models.headers import ImageLimits, read_header
-from models.images import decode, stretched
+from models.pictures.headers import ImageLimits, read_header
+from models.pictures.images import decode, stretched
 from models.pipeline import Pipeline, workers_for
-from models.runtime import Runtime, open_runtime
+from models.runtimes.base import Runtime, open_runtime
 from models.view import View
+from models.work import FrameRequest, FrameResult
 
 MODE = "person"
 LIMITS = ImageLimits(max_pixels=4096 * 4096, max_bytes=4 << 20)

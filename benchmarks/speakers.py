@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 
-from ingress.protocol import RESULT_FIELDS, SUBPROTOCOL, Frame, encode_frame, layout
+from ingress.wire.pictures import RESULT_FIELDS, Frame, encode_frame, layout
+from ingress.wire.words import SUBPROTOCOL
 
 _RESULT_HEADER = layout(RESULT_FIELDS)
 

@@ -20,7 +20,7 @@ from client.outcomes import (
 )
 from client.session import Away, Back, session
 from client.stream import Stream
-from ingress.protocol import Result
+from ingress.wire.pictures import Result
 
 __all__ = [
     "connect",

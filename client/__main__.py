@@ -37,8 +37,8 @@ from client.outcomes import (
 from client.session import Away, Back, Change, session
 from client.sources import Source, Unreadable, encode_jpeg, open_source
 from client.stream import Stream
-from ingress.explain import nearest
-from ingress.protocol import Result
+from ingress.wire.explain import nearest
+from ingress.wire.pictures import Result
 
 _LIVE_S = 0.5
 _ATTEMPTS = 3

@@ -5,16 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ingress.protocol import (
-    ChangeMode,
-    ClientMessage,
-    ModeChanged,
-    ServerMessage,
-    SubscribeStats,
-    UpdateViz,
-    VizUpdated,
-    Welcome,
-)
+from ingress.wire.replies import ModeChanged, ServerMessage, VizUpdated, Welcome
+from ingress.wire.requests import ChangeMode, ClientMessage, SubscribeStats, UpdateViz
 
 
 class Choices:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from client.dial import dial
 from client.outcomes import LOST
 from client.stream import Stream
-from ingress.protocol import Hello
+from ingress.wire.requests import Hello
 
 
 @asynccontextmanager

@@ -23,15 +23,10 @@ from websockets.typing import Subprotocol
 
 from client.link import end_of
 from client.outcomes import LOST, Closed, NoReply, Refused, Unreachable
-from ingress.protocol import (
-    SUBPROTOCOL,
-    BadMessage,
-    Error,
-    Hello,
-    Welcome,
-    encode_text,
-    parse_server_text,
-)
+from ingress.wire.replies import Error, Welcome
+from ingress.wire.requests import Hello
+from ingress.wire.text import encode_text, parse_server_text
+from ingress.wire.words import SUBPROTOCOL, BadMessage
 
 _MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter, deque
 
 from client.outcomes import Dropped, Failed, Outcome
-from ingress.protocol import Result
+from ingress.wire.pictures import Result
 
 _WINDOW_S = 2.0
 _LATENCIES = 512

@@ -20,7 +20,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from client.outcomes import CLOSED, Dropped, Failed, Outcome
-from ingress.protocol import DropCause, ErrorCode, Result
+from ingress.wire.pictures import Result
+from ingress.wire.words import DropCause, ErrorCode
 
 _MAX_NOTICES = 16
 

@@ -23,27 +23,18 @@ from websockets.exceptions import ConnectionClosed
 
 from client.ledger import Ledger
 from client.outcomes import End
-from ingress.protocol import (
+from ingress.wire.pictures import Frame, Result, encode_frame, parse_result
+from ingress.wire.replies import (
     SERVER_MESSAGES,
-    Ack,
-    BadMessage,
     Bye,
-    ClientMessage,
-    Dialect,
-    Frame,
-    Ping,
-    Pong,
-    Result,
     ServerMessage,
     ServerPing,
     ServerPong,
     Welcome,
-    encode_frame,
-    encode_text,
-    parse_result,
-    parse_server_text,
-    type_of,
 )
+from ingress.wire.requests import Ack, ClientMessage, Ping, Pong
+from ingress.wire.text import encode_text, parse_server_text, type_of
+from ingress.wire.words import BadMessage, Dialect
 
 _ACK_DELAY_S = 0.06
 _CLOSE_TIMEOUT_S = 2.0

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from ingress.disconnects import Advice, advice_for
-from ingress.protocol import DropCause, ErrorCode, Result
+from ingress.wire.pictures import Result
+from ingress.wire.words import DropCause, ErrorCode
 
 CLOSED: Final = "closed"
 

@@ -16,7 +16,10 @@ import asyncio
 from dataclasses import dataclass, field
 
 from client.outcomes import End
-from ingress.protocol import BadMessage, ClientMessage, RequestId, ServerMessage, encode_text
+from ingress.wire.replies import ServerMessage
+from ingress.wire.requests import ClientMessage
+from ingress.wire.text import encode_text
+from ingress.wire.words import BadMessage, RequestId
 
 Answer = asyncio.Future[ServerMessage | End]
 

@@ -22,7 +22,8 @@ from client.dial import Opened, dial
 from client.outcomes import LOST, Closed, End, NoReply, Refused, Unreachable
 from client.reconnect import HELD_S, delay_s
 from client.stream import Stream
-from ingress.protocol import BadMessage, ErrorCode, Hello, ResumeRequest
+from ingress.wire.requests import Hello, ResumeRequest
+from ingress.wire.words import BadMessage, ErrorCode
 
 _PROTOCOL_ERROR, _POLICY, _TRY_AGAIN_LATER, _AUTH_REJECTED = 1002, 1008, 1013, 3000
 _REFUSALS = {

@@ -25,24 +25,18 @@ from client.ledger import Ledger
 from client.link import Link
 from client.outcomes import Closed, End, NoReply, NoResult, Outcome, Refused
 from client.requests import Requests
-from ingress.protocol import (
-    BadMessage,
+from ingress.wire.pictures import Result
+from ingress.wire.replies import Dropped, Error, ModeChanged, ServerMessage, Stats, VizUpdated
+from ingress.wire.requests import (
     ChangeMode,
     ClientMessage,
-    Dropped,
-    Error,
-    ErrorCode,
     GetStats,
-    ModeChanged,
-    Result,
     ResumeRequest,
-    ServerMessage,
-    Stats,
     SubscribeStats,
     UpdateViz,
-    VizUpdated,
-    type_of,
 )
+from ingress.wire.text import type_of
+from ingress.wire.words import BadMessage, ErrorCode
 
 _RESTORE_TIMEOUT_S = 180.0
 

@@ -20,7 +20,7 @@ from deployments.ingress import Ingress
 from deployments.resources import gpus_per_replica
 from deployments.segmenter import Segmenter
 from deployments.stats import StatsAnalyst
-from models.headers import ImageLimits
+from models.pictures.headers import ImageLimits
 
 # A redeploy starts new replicas before it stops the old ones: clients that are let go find one.
 # Those that take a GPU may not fit twice, so they are replaced one for one.

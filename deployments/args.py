@@ -10,7 +10,6 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
-from ingress.explain import explain, nearest
 from ingress.settings import (
     Admission,
     Batching,
@@ -22,6 +21,7 @@ from ingress.settings import (
     SessionLimits,
     Settings,
 )
+from ingress.wire.explain import explain, nearest
 from models.catalog import MODES
 
 DeviceWish = Literal["auto", "cuda", "cpu"]

@@ -21,25 +21,26 @@ from ray import serve
 from ray.exceptions import RayError
 from ray.serve.handle import DeploymentHandle
 
-from deployments.census import ReplicaCensus
-from deployments.exposition import Families
-from deployments.gathering import Gathering
-from deployments.handles import apart, each_outcome
+from deployments.lines.pools import Pools, StatsPool
+from deployments.metrics.census import ReplicaCensus
+from deployments.metrics.exposition import Families
+from deployments.metrics.gathering import Gathering
 from deployments.picture import OPENAPI, PictureRefused, answer, flown, read_body, read_query
-from deployments.pools import Pools, StatsPool
-from deployments.serving import adopt_serve_logging
+from deployments.serve.handles import apart, each_outcome
+from deployments.serve.listener import adopt_serve_logging
+from deployments.serve.stopping import told_to_stop
 from deployments.session_store import StoreHandle
-from deployments.stopping import told_to_stop
-from ingress.admission import is_operator, origin_allowed
-from ingress.dispatcher import ModeFailed
+from ingress.dispatch.dispatcher import ModeFailed
+from ingress.door.admission import is_operator, origin_allowed
+from ingress.door.transport import StarletteTransport
 from ingress.metrics import Metrics
-from ingress.protocol import SUBPROTOCOL, Dialect, ErrorCode, ModeInfo
 from ingress.service import Service
-from ingress.session import Session
+from ingress.session.life import Session
+from ingress.session.single import SingleFrame
 from ingress.settings import IngressSettings
-from ingress.single import SingleFrame
 from ingress.tasks import STANDING
-from ingress.transport import StarletteTransport
+from ingress.wire.replies import ModeInfo
+from ingress.wire.words import SUBPROTOCOL, Dialect, ErrorCode
 from models.catalog import MODES
 
 WEB = Path(__file__).parent.parent / "web"

@@ -35,9 +35,9 @@ import psutil
 import yaml
 from pydantic import ValidationError
 
-from deployments import serving
 from deployments.args import IngressArgs
-from deployments.goodbye import delete_applications
+from deployments.serve import listener
+from deployments.serve.goodbye import delete_applications
 
 log = logging.getLogger("segstream.launch")
 
@@ -48,7 +48,7 @@ _OTHERS_S = 10.0
 _RANGE = 100  # ports for the ingress replicas of a node
 
 BOTH: Mapping[str, str] = {
-    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "deployments.serving:configure_uvicorn",
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "deployments.serve.listener:configure_uvicorn",
     "RAY_USAGE_STATS_ENABLED": "0",
     # With usage reports off Ray's dashboard still asks the metadata addresses of three clouds
     # where it runs. Such plain HTTP ends at a port where nobody listens; private addresses are
@@ -170,10 +170,10 @@ def _ingress_of(config: Path) -> IngressArgs:
 def _websocket(ingress: IngressArgs) -> dict[str, str]:
     """What uvicorn must know of the configuration; it reads no yaml, so it is told here."""
     return {
-        serving.WS_MAX_BYTES: str(ingress.limits.max_message_bytes),
-        serving.WS_PING_INTERVAL_S: str(ingress.keepalive.heartbeat_s),
-        serving.WS_PING_TIMEOUT_S: str(ingress.keepalive.timeout_s),
-        serving.WS_SEND_TIMEOUT_S: str(ingress.limits.send_timeout_s),
+        listener.WS_MAX_BYTES: str(ingress.limits.max_message_bytes),
+        listener.WS_PING_INTERVAL_S: str(ingress.keepalive.heartbeat_s),
+        listener.WS_PING_TIMEOUT_S: str(ingress.keepalive.timeout_s),
+        listener.WS_SEND_TIMEOUT_S: str(ingress.limits.send_timeout_s),
     }
 
 

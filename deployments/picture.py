@@ -18,14 +18,14 @@ from pydantic import ValidationError
 from ray.exceptions import RayError
 from starlette.requests import ClientDisconnect
 
-from ingress.dialects import background_free
-from ingress.dispatcher import Flight
-from ingress.explain import explain, nearest
-from ingress.protocol import ErrorCode
+from ingress.dispatch.dispatcher import Flight
 from ingress.service import Service
-from ingress.single import SingleFrame
-from models.frame import FrameFailure, FrameResult
+from ingress.session.dialects import background_free
+from ingress.session.single import SingleFrame
+from ingress.wire.explain import explain, nearest
+from ingress.wire.words import ErrorCode
 from models.view import UnknownClass, View
+from models.work import FrameFailure, FrameResult
 
 _MEDIA_TYPES = ("image/jpeg", "image/png", "image/webp")
 _CLASS_ID = re.compile(r"[0-9]{1,9}").fullmatch  # int() raises at some thousand digits

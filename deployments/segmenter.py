@@ -17,16 +17,16 @@ from typing import Literal
 import ray
 from ray import serve
 
-from deployments.callee import Callee
-from deployments.channel import Address
-from deployments.exposition import Exposition, Families
-from deployments.model_metrics import SegmenterMetrics
-from deployments.serving import adopt_serve_logging
+from deployments.lines.callee import Callee
+from deployments.lines.channel import Address
+from deployments.metrics.exposition import Exposition, Families
+from deployments.metrics.models import SegmenterMetrics
+from deployments.serve.listener import adopt_serve_logging
 from models.catalog import MODES
-from models.frame import FrameOutcome, FrameRequest
-from models.headers import ImageLimits
+from models.pictures.headers import ImageLimits
 from models.pipeline import Pipeline, workers_for
-from models.runtime import open_runtime
+from models.runtimes.base import open_runtime
+from models.work import FrameOutcome, FrameRequest
 
 log = logging.getLogger("segstream.segmenter")
 

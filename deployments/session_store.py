@@ -19,13 +19,13 @@ from typing import Any, Literal, get_args
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from deployments.exposition import Exposition, Families
-from deployments.handles import FAILED, apart, each_outcome, over_grpc
-from deployments.serving import adopt_serve_logging
-from deployments.stopping import told_to_stop
-from deployments.store_metrics import StoreMetrics
-from ingress.memory_store import Heirloom, MemoryStore
-from ingress.resume import Claim, ClaimRefused, Parked, Renewal, StoreLost, Title
+from deployments.metrics.exposition import Exposition, Families
+from deployments.metrics.store import StoreMetrics
+from deployments.serve.handles import FAILED, apart, each_outcome, over_grpc
+from deployments.serve.listener import adopt_serve_logging
+from deployments.serve.stopping import told_to_stop
+from ingress.resume.memory_store import Heirloom, MemoryStore
+from ingress.resume.parked import Claim, ClaimRefused, Parked, Renewal, StoreLost, Title
 from ingress.settings import Resume
 
 log = logging.getLogger("segstream.sessions")

@@ -9,11 +9,11 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from deployments.exposition import Exposition, Families
-from deployments.model_metrics import StatsMetrics
-from deployments.serving import adopt_serve_logging
+from deployments.metrics.exposition import Exposition, Families
+from deployments.metrics.models import StatsMetrics
+from deployments.serve.listener import adopt_serve_logging
 from models.catalog import MODES
-from models.images import decode_label_map
+from models.pictures.images import decode_label_map
 from models.stats import scene_statistics
 
 

@@ -8,7 +8,7 @@ Rules
 4. END is the loss of the transport, or the end of the close: it leads to CLOSED from
    anywhere, and ending an ended connection changes nothing.
 
-No I/O and no clock: ``ingress.connection`` drives this, tests drive it by hand.
+No I/O and no clock: ``ingress.door.connection`` drives this, tests drive it by hand.
 The form (rules, table, a missing key is an error) is h11's ``_state.py``.
 """
 

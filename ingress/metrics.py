@@ -14,10 +14,12 @@ from typing import TypeVar
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from ingress import tasks
-from ingress.comeback import OUTCOMES
 from ingress.disconnects import DISCONNECTS, Disconnect
 from ingress.lifecycle import State
-from ingress.protocol import CLIENT_MESSAGES, SERVER_MESSAGES, DropCause, type_of
+from ingress.wire.replies import SERVER_MESSAGES
+from ingress.wire.requests import CLIENT_MESSAGES
+from ingress.wire.text import type_of
+from ingress.wire.words import OUTCOMES, DropCause
 
 FRAME_OUTCOMES = ("result", "error", "dropped")
 STAGES = ("queue", "call")  # what a call does within, the segmenter counts

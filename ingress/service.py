@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ingress.dispatcher import Analyzer, Dispatcher
-from ingress.drain import Drainage
+from ingress.dispatch.dispatcher import Analyzer, Dispatcher
 from ingress.metrics import Metrics
-from ingress.protocol import ModeInfo
-from ingress.resume import SessionStore
-from ingress.roll import Roll
+from ingress.resume.drain import Drainage
+from ingress.resume.parked import SessionStore
+from ingress.resume.roll import Roll
 from ingress.settings import IngressSettings
+from ingress.wire.replies import ModeInfo
 
 
 class StatsFailed(Exception):

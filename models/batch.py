@@ -18,8 +18,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 from typing import TypeVar
 
-from models.frame import FrameFailure, FrameOutcome
-from models.headers import FrameRejected
+from models.pictures.headers import FrameRejected
+from models.work import FrameFailure, FrameOutcome
 
 logger = logging.getLogger(__name__)
 

@@ -30,9 +30,8 @@ import numpy as np
 
 from models.batch import Batch
 from models.catalog import ModeSpec
-from models.frame import FrameFailure, FrameOutcome, FrameRequest, FrameResult
-from models.headers import Header, ImageLimits, read_header
-from models.images import (
+from models.pictures.headers import Header, ImageLimits, read_header
+from models.pictures.images import (
     Encoded,
     Pixels,
     Size,
@@ -44,7 +43,7 @@ from models.images import (
     stretched,
     thumbnail,
 )
-from models.render import (
+from models.pictures.render import (
     Probabilities,
     Scene,
     class_count,
@@ -54,12 +53,13 @@ from models.render import (
     render,
 )
 from models.view import Output, View
+from models.work import FrameFailure, FrameOutcome, FrameRequest, FrameResult
 
 StagesMs = dict[str, float]
 
 
 class Predictor(Protocol):
-    """What the pipeline needs of ``models.runtime.Runtime``."""
+    """What the pipeline needs of ``models.runtimes.base.Runtime``."""
 
     max_batch: int
 

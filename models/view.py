@@ -1,7 +1,7 @@
 """How a client wants to see its masks: the one description of a view.
 
 A view is a value. It is checked where it enters (``updated``), travels with
-every frame, and is read by ``models.render`` alone. Nothing here imports a
+every frame, and is read by ``models.pictures.render`` alone. Nothing here imports a
 numeric library, so the connection layer may use it too.
 
 Two questions, answered by two fields: ``output`` says what comes back (a

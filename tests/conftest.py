@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from tests.serve_app import ServeApp, serve_app
 from tests.virtual_time import VirtualTimeLoop
+
+_INGRESS = Path(__file__).parent / "ingress"
 
 settings.register_profile("segstream", deadline=None)  # machines differ
 settings.register_profile("soak", deadline=None, max_examples=1000, database=None)
@@ -20,7 +23,7 @@ def pytest_asyncio_loop_factories(
     item: pytest.Item,
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """The connection layer's tests run on virtual time, all others on the real one."""
-    if item.path.parent.name == "ingress":
+    if item.path.is_relative_to(_INGRESS):
         return {"virtual": VirtualTimeLoop}
     return {"real": asyncio.new_event_loop}
 

@@ -4,7 +4,7 @@
  * Two layers are made at the mask's resolution, the tint (class colour where a
  * class is shown) and its contour, and scaled up with smoothing; the styles
  * below combine them with the frame. "Foreground" is every class that is shown.
- * Styles and defaults are those of the server (models/render.py), so that moving
+ * Styles and defaults are those of the server (models/pictures/render.py), so that moving
  * the drawing from one side to the other changes where it happens and not what it is.
  */
 

@@ -3,7 +3,7 @@
 A comparison of servers tells something of the servers only where the work behind them is
 the same. So none of these decodes, infers or encodes by itself: each calls this module, which
 calls SegStream's own ``models.pipeline`` with the mode ``person``, the runtime that
-``models.runtime`` chooses on this machine, and the limits that SegStream sets by default.
+``models.runtimes.base`` chooses on this machine, and the limits that SegStream sets by default.
 What is left to differ is what is measured: transport, queue, batching and processes.
 
 A pipeline takes frames from any thread and spreads a batch over its workers, so one call
@@ -21,13 +21,13 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from models.catalog import MODES
-from models.frame import FrameFailure, FrameOutcome, FrameRequest, FrameResult
-from models.headers import ImageLimits
-from models.images import Pixels
+from models.pictures.headers import ImageLimits
+from models.pictures.images import Pixels
+from models.pictures.render import Probabilities
 from models.pipeline import Decoded, Pipeline, Segmented, workers_for
-from models.render import Probabilities
-from models.runtime import open_runtime
+from models.runtimes.base import open_runtime
 from models.view import View
+from models.work import FrameFailure, FrameOutcome, FrameRequest, FrameResult
 
 CORES = len(os.sched_getaffinity(0))
 WORKERS = workers_for(CORES)  # as SegStream has them

@@ -16,30 +16,11 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
-from ingress.protocol import (
-    SUBPROTOCOL,
-    Ack,
-    ChangeMode,
-    ClassShare,
-    ClientMessage,
-    Dialect,
-    Frame,
-    GetStats,
-    Hello,
-    ModeChanged,
-    ModeInfo,
-    Result,
-    ResultMeta,
-    ServerMessage,
-    Stats,
-    UpdateViz,
-    VizUpdated,
-    Welcome,
-    encode_result,
-    encode_text,
-    parse_frame,
-    parse_text,
-)
+from ingress.wire.pictures import ClassShare, Frame, Result, ResultMeta, encode_result, parse_frame
+from ingress.wire.replies import ModeChanged, ModeInfo, ServerMessage, Stats, VizUpdated, Welcome
+from ingress.wire.requests import Ack, ChangeMode, ClientMessage, GetStats, Hello, UpdateViz
+from ingress.wire.text import encode_text, parse_text
+from ingress.wire.words import SUBPROTOCOL, Dialect
 
 Heard = TypeVar("Heard", bound=ClientMessage | Frame)
 DEADLINE_S = 20.0

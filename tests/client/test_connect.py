@@ -11,7 +11,9 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 
 from client import Closed, NoReply, Refused, StreamError, Unreachable, connect
-from ingress.protocol import Error, ErrorCode, Hello, ServerPing
+from ingress.wire.replies import Error, ServerPing
+from ingress.wire.requests import Hello
+from ingress.wire.words import ErrorCode
 from tests.client.fake_server import FakeServer, Peer, welcome
 
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from client.figures import Figures, Rate, percentile
 from client.outcomes import Dropped, Failed
-from ingress.protocol import DropCause, ErrorCode, Result
+from ingress.wire.pictures import Result
+from ingress.wire.words import DropCause, ErrorCode
 from tests.client.fake_server import META
 
 

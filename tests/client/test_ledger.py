@@ -7,7 +7,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from client.ledger import Ledger
 from client.outcomes import Dropped, Failed, Outcome
-from ingress.protocol import DropCause, ErrorCode, Result, ResultMeta
+from ingress.wire.pictures import Result, ResultMeta
+from ingress.wire.words import DropCause, ErrorCode
 
 META = ResultMeta(
     mode="person", width=1, height=1, media_type="", stages_ms={}, batch=1, classes=()

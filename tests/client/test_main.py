@@ -14,7 +14,10 @@ import pytest
 from client.__main__ import main, parse, run
 from client.outcomes import NoResult, Refused
 from client.sources import Unreadable
-from ingress.protocol import Ack, Error, ErrorCode, Frame, UpdateViz, VizUpdated
+from ingress.wire.pictures import Frame
+from ingress.wire.replies import Error, VizUpdated
+from ingress.wire.requests import Ack, UpdateViz
+from ingress.wire.words import ErrorCode
 from tests.client.fake_server import FakeServer, KeptSession, reply_to, welcome
 
 ROOT = Path(__file__).parents[2]

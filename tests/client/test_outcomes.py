@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from client import Closed, Dropped, End, Failed, NoReply, NoResult, StreamError
-from ingress.protocol import DropCause, ErrorCode
+from ingress.wire.words import DropCause, ErrorCode
 
 
 @pytest.mark.parametrize(

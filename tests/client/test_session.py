@@ -26,22 +26,11 @@ from client import (
     session,
 )
 from client.session import Change
-from ingress.protocol import (
-    Ack,
-    Bye,
-    ChangeMode,
-    DropCause,
-    Error,
-    ErrorCode,
-    Frame,
-    GetStats,
-    Hello,
-    ServerMessage,
-    SubscribeStats,
-    UpdateViz,
-    Welcome,
-)
-from ingress.protocol import Dropped as DroppedMessage
+from ingress.wire.pictures import Frame
+from ingress.wire.replies import Bye, Error, ServerMessage, Welcome
+from ingress.wire.replies import Dropped as DroppedMessage
+from ingress.wire.requests import Ack, ChangeMode, GetStats, Hello, SubscribeStats, UpdateViz
+from ingress.wire.words import DropCause, ErrorCode
 from tests.client.fake_server import STATS, FakeServer, KeptSession, Peer, reply_to, welcome
 
 DEADLINE_S = 20.0

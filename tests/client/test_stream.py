@@ -11,28 +11,28 @@ import pytest
 
 from client import Closed, Dropped, Failed, NoReply, NoResult, Outcome, Refused, Stream, connect
 from ingress.disconnects import Advice
-from ingress.protocol import (
-    Ack,
+from ingress.wire.pictures import Frame, Result
+from ingress.wire.replies import (
     Bye,
-    ChangeMode,
-    ClientMessage,
-    DropCause,
     Error,
-    ErrorCode,
-    Frame,
-    GetStats,
     ModeChanged,
-    Ping,
-    Pong,
-    Result,
     ServerPing,
     ServerPong,
-    SubscribeStats,
-    UpdateViz,
     VizUpdated,
     Welcome,
 )
-from ingress.protocol import Dropped as DroppedMessage
+from ingress.wire.replies import Dropped as DroppedMessage
+from ingress.wire.requests import (
+    Ack,
+    ChangeMode,
+    ClientMessage,
+    GetStats,
+    Ping,
+    Pong,
+    SubscribeStats,
+    UpdateViz,
+)
+from ingress.wire.words import DropCause, ErrorCode
 from tests.client.fake_server import STATS, FakeServer, Peer, welcome
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from deployments.serving import OURS
+from deployments.serve.listener import OURS
 
 
 @pytest.fixture(autouse=True)

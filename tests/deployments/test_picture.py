@@ -14,11 +14,11 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from deployments.picture import OPENAPI, PictureRefused, answer, flown, read_body, read_query
-from ingress.dispatcher import AnalysisFailed, Flight
-from ingress.protocol import Frame
-from ingress.single import SingleFrame
-from models.frame import FrameFailure, FrameOutcome, FrameRequest, FrameResult
+from ingress.dispatch.dispatcher import AnalysisFailed, Flight
+from ingress.session.single import SingleFrame
+from ingress.wire.pictures import Frame
 from models.view import View
+from models.work import FrameFailure, FrameOutcome, FrameRequest, FrameResult
 from tests.ingress.conftest import World, new_world
 
 STAGES = {"decode": 1.0, "inference": 2.0, "render": 1.0, "encode": 1.0}

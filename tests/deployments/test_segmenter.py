@@ -16,13 +16,13 @@ from ray import serve
 from ray.serve._private import replica
 
 from deployments import segmenter as module
-from deployments.exposition import page
-from deployments.lines import Line
+from deployments.lines.caller import Line
+from deployments.metrics.exposition import page
 from deployments.segmenter import Segmenter
 from models.catalog import ModeSpec
-from models.frame import FrameFailure, FrameOutcome, FrameRequest
-from models.headers import ImageLimits
+from models.pictures.headers import ImageLimits
 from models.view import View
+from models.work import FrameFailure, FrameOutcome, FrameRequest
 
 
 def answer(mode: str, frame: FrameRequest) -> FrameOutcome:

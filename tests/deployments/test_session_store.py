@@ -13,7 +13,7 @@ from ray.exceptions import RayActorError
 
 from deployments import session_store
 from deployments.session_store import SessionKeeper, StoreHandle
-from ingress.resume import (
+from ingress.resume.parked import (
     Claim,
     ClaimRefused,
     Parked,

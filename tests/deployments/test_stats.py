@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from ray import serve
 
-from deployments.exposition import page
+from deployments.metrics.exposition import page
 from deployments.stats import StatsAnalyst
-from models.images import encode_label_map
+from models.pictures.images import encode_label_map
 
 
 def mask(columns: int, shape: tuple[int, int] = (48, 64)) -> bytes:

@@ -1,6 +1,6 @@
 """A v1 server without a model: it serves the page, answers frames with canned pictures, and obeys.
 
-It speaks through ``ingress.protocol``, so it cannot drift from the wire. It runs
+It speaks through ``ingress.wire``, so it cannot drift from the wire. It runs
 in a thread of its own; a test reads what arrived (``wait_for``) and tells it to
 close its connections (``close_all``) or to lose them (``cut_all``). It keeps
 sessions as docs/protocol.md has it, but for the replay of a result. A frame's
@@ -30,7 +30,31 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from ingress import protocol
+from ingress.wire.pictures import ClassShare, Frame, Result, ResultMeta, encode_result, parse_frame
+from ingress.wire.replies import (
+    NUMBERED,
+    Bye,
+    Error,
+    ModeChanged,
+    ModeInfo,
+    ServerMessage,
+    ServerPong,
+    Stats,
+    VizUpdated,
+    Welcome,
+)
+from ingress.wire.requests import (
+    Ack,
+    ChangeMode,
+    ClientMessage,
+    GetStats,
+    Hello,
+    Ping,
+    SubscribeStats,
+    UpdateViz,
+)
+from ingress.wire.text import encode_text, parse_text
+from ingress.wire.words import SUBPROTOCOL, Dialect, ErrorCode
 from models.catalog import MODES, ModeSpec
 from models.view import View
 
@@ -51,12 +75,12 @@ class FakeSession:
     mode: ModeSpec = field(default_factory=lambda: MODES["person"])
     view: View = field(default_factory=View)
     results: int = 0
-    control: list[protocol.ServerMessage] = field(default_factory=list)
+    control: list[ServerMessage] = field(default_factory=list)
     last_request: str | int | None = None
 
-    def numbered(self, message: protocol.ServerMessage) -> protocol.ServerMessage:
+    def numbered(self, message: ServerMessage) -> ServerMessage:
         """A message of the control lane with its number, kept for a resume; others as they are."""
-        if type(message) not in protocol.NUMBERED:
+        if type(message) not in NUMBERED:
             return message
         self.control.append(message.model_copy(update={"control_seq": len(self.control) + 1}))
         return self.control[-1]
@@ -134,7 +158,7 @@ class FakeServer:
         """Lose every connection, without a word."""
         self._run(self._cut_all())
 
-    def send_all(self, message: protocol.ServerMessage) -> None:
+    def send_all(self, message: ServerMessage) -> None:
         """Send one message on every connection."""
         self._run(self._send_all(message))
 
@@ -150,7 +174,7 @@ class FakeServer:
             "127.0.0.1",
             0,
             process_request=serve_file,
-            subprotocols=[Subprotocol(protocol.SUBPROTOCOL)],
+            subprotocols=[Subprotocol(SUBPROTOCOL)],
             ping_interval=None,
         )
 
@@ -169,17 +193,17 @@ class FakeServer:
     async def _close_all(self, code: int, reason: str, *, bye: bool) -> None:
         for session in list(self._sessions):
             if bye:
-                farewell = protocol.Bye(reason=reason, retry_ms=RETRY_MS, resume=True)
-                await session.connection.send(protocol.encode_text(farewell))
+                farewell = Bye(reason=reason, retry_ms=RETRY_MS, resume=True)
+                await session.connection.send(encode_text(farewell))
             await session.connection.close(code, reason)
 
     async def _cut_all(self) -> None:
         for session in list(self._sessions):
             session.connection.transport.abort()
 
-    async def _send_all(self, message: protocol.ServerMessage) -> None:
+    async def _send_all(self, message: ServerMessage) -> None:
         for session in list(self._sessions):
-            await session.connection.send(protocol.encode_text(session.numbered(message)))
+            await session.connection.send(encode_text(session.numbered(message)))
 
     async def _serve_session(self, connection: ServerConnection) -> None:
         session = FakeSession(connection)
@@ -188,8 +212,8 @@ class FakeServer:
                 if self.deaf:
                     continue
                 if isinstance(message, bytes):
-                    await self._answer_frame(session, protocol.parse_frame(message))
-                elif isinstance(heard := self._hear(message), protocol.Hello):
+                    await self._answer_frame(session, parse_frame(message))
+                elif isinstance(heard := self._hear(message), Hello):
                     session = await self._greet(connection, heard)
                 else:
                     await self._answer_text(session, heard)
@@ -199,32 +223,32 @@ class FakeServer:
             if session.connection is connection:
                 self._sessions.discard(session)
 
-    async def _answer_frame(self, session: FakeSession, frame: protocol.Frame) -> None:
+    async def _answer_frame(self, session: FakeSession, frame: Frame) -> None:
         with self._changed:
             self.frames += 1
             self.acked = max(self.acked, frame.ack)
             self._changed.notify_all()
         if self.answers_frames and not self.mute:
             session.results += 1
-            await session.connection.send(protocol.encode_result(result_of(session, frame)))
+            await session.connection.send(encode_result(result_of(session, frame)))
 
-    def _hear(self, text: str) -> protocol.ClientMessage:
-        message = protocol.parse_text(text, protocol.Dialect.V1)
+    def _hear(self, text: str) -> ClientMessage:
+        message = parse_text(text, Dialect.V1)
         with self._changed:
             self.messages.append(message.model_dump(exclude_none=True) | settings_of(message))
-            if isinstance(message, protocol.Ack):
+            if isinstance(message, Ack):
                 self.acked = max(self.acked, message.seq)
             self._changed.notify_all()
         return message
 
-    async def _answer_text(self, session: FakeSession, message: protocol.ClientMessage) -> None:
+    async def _answer_text(self, session: FakeSession, message: ClientMessage) -> None:
         session.last_request = message.id or session.last_request
         for reply in self._replies(session, message):
-            text = protocol.encode_text(session.numbered(reply))
+            text = encode_text(session.numbered(reply))
             if not self.mute:
                 await session.connection.send(text)
 
-    async def _greet(self, connection: ServerConnection, hello: protocol.Hello) -> FakeSession:
+    async def _greet(self, connection: ServerConnection, hello: Hello) -> FakeSession:
         """The session that the client asks for, or a new one."""
         self._hellos += 1
         resume = hello.resume
@@ -236,38 +260,30 @@ class FakeServer:
         missing = session.control[resume.last_control :] if kept and resume else []
         for message in (self._welcome(session, hello, resumed=kept is not None), *missing):
             if not self.mute:
-                await connection.send(protocol.encode_text(message))
+                await connection.send(encode_text(message))
         return session
 
-    def _replies(
-        self, session: FakeSession, message: protocol.ClientMessage
-    ) -> list[protocol.ServerMessage]:
+    def _replies(self, session: FakeSession, message: ClientMessage) -> list[ServerMessage]:
         match message:
-            case protocol.ChangeMode(model_mode=name) if name in MODES:
+            case ChangeMode(model_mode=name) if name in MODES:
                 session.mode = MODES[name]
                 labels = session.mode.labels
-                return [
-                    protocol.ModeChanged(model_mode=name, class_labels=labels, reply_to=message.id)
-                ]
-            case protocol.ChangeMode(model_mode=name):
-                return [
-                    refusal(protocol.ErrorCode.INVALID_MODE, f"no mode is named {name!r}", message)
-                ]
-            case protocol.UpdateViz(settings=settings):
+                return [ModeChanged(model_mode=name, class_labels=labels, reply_to=message.id)]
+            case ChangeMode(model_mode=name):
+                return [refusal(ErrorCode.INVALID_MODE, f"no mode is named {name!r}", message)]
+            case UpdateViz(settings=settings):
                 session.view = session.view.updated(settings, len(session.mode.labels))
                 in_force = session.view.model_dump(mode="json")
-                return [protocol.VizUpdated(settings=in_force, reply_to=message.id)]
-            case protocol.SubscribeStats() | protocol.GetStats():
+                return [VizUpdated(settings=in_force, reply_to=message.id)]
+            case SubscribeStats() | GetStats():
                 return [stats(message)]
-            case protocol.Ping(t=t):
-                return [protocol.ServerPong(t=t)]
+            case Ping(t=t):
+                return [ServerPong(t=t)]
             case _:
                 return []
 
-    def _welcome(
-        self, session: FakeSession, hello: protocol.Hello, *, resumed: bool
-    ) -> protocol.Welcome:
-        return protocol.Welcome(
+    def _welcome(self, session: FakeSession, hello: Hello, *, resumed: bool) -> Welcome:
+        return Welcome(
             session=session.name,
             resume_token=f"t{self._hellos}",
             resumed=resumed,
@@ -288,9 +304,9 @@ class FakeServer:
 # ------------------------------------------------------------------ messages
 
 
-def mode_info(spec: ModeSpec) -> protocol.ModeInfo:
+def mode_info(spec: ModeSpec) -> ModeInfo:
     """One mode as the welcome tells it."""
-    return protocol.ModeInfo(
+    return ModeInfo(
         name=spec.name,
         title=spec.title,
         labels=spec.labels,
@@ -299,21 +315,19 @@ def mode_info(spec: ModeSpec) -> protocol.ModeInfo:
     )
 
 
-def refusal(
-    code: protocol.ErrorCode, words: str, request: protocol.ClientMessage
-) -> protocol.Error:
+def refusal(code: ErrorCode, words: str, request: ClientMessage) -> Error:
     """The error that answers one request."""
-    return protocol.Error(code=code, message=words, reply_to=request.id)
+    return Error(code=code, message=words, reply_to=request.id)
 
 
-def settings_of(message: protocol.ClientMessage) -> dict[str, Any]:
+def settings_of(message: ClientMessage) -> dict[str, Any]:
     """``update_viz`` settings as sent: a null there is a value, not an absence."""
-    return {"settings": message.settings} if isinstance(message, protocol.UpdateViz) else {}
+    return {"settings": message.settings} if isinstance(message, UpdateViz) else {}
 
 
-def stats(request: protocol.ClientMessage) -> protocol.Stats:
+def stats(request: ClientMessage) -> Stats:
     """Canned statistics."""
-    return protocol.Stats(
+    return Stats(
         avg_inference_ms=6.2,
         min_inference_ms=5.8,
         max_inference_ms=7.9,
@@ -328,7 +342,7 @@ def stats(request: protocol.ClientMessage) -> protocol.Stats:
 # ------------------------------------------------------------------ pictures
 
 
-def result_of(session: FakeSession, frame: protocol.Frame) -> protocol.Result:
+def result_of(session: FakeSession, frame: Frame) -> Result:
     """The canned answer to one frame, in the form that the session's view asks for."""
     decoded = cv2.imdecode(np.frombuffer(frame.image, np.uint8), cv2.IMREAD_COLOR)
     assert decoded is not None, "the page sent something that is not a picture"
@@ -339,7 +353,7 @@ def result_of(session: FakeSession, frame: protocol.Frame) -> protocol.Result:
     payload = (
         encode_mask(labels, session.mode) if masked else encode_overlay(picture, labels, session)
     )
-    meta = protocol.ResultMeta(
+    meta = ResultMeta(
         mode=session.mode.name,
         width=width,
         height=height,
@@ -348,7 +362,7 @@ def result_of(session: FakeSession, frame: protocol.Frame) -> protocol.Result:
         batch=1,
         classes=shares(labels, session.mode),
     )
-    return protocol.Result(session.results, frame.seq, frame.captured_us, meta, payload)
+    return Result(session.results, frame.seq, frame.captured_us, meta, payload)
 
 
 def silhouette(height: int, width: int, class_count: int) -> Pixels:
@@ -362,11 +376,11 @@ def silhouette(height: int, width: int, class_count: int) -> Pixels:
     return (labels * bands[:, None]).astype(np.uint8)
 
 
-def shares(labels: Pixels, mode: ModeSpec) -> tuple[protocol.ClassShare, ...]:
+def shares(labels: Pixels, mode: ModeSpec) -> tuple[ClassShare, ...]:
     """The share of each class on show, without the background."""
     counts = np.bincount(labels.ravel(), minlength=len(mode.labels)) / labels.size
     return tuple(
-        protocol.ClassShare(id=i, label=mode.labels[i], share=float(counts[i]))
+        ClassShare(id=i, label=mode.labels[i], share=float(counts[i]))
         for i in range(1, len(mode.labels))
         if counts[i] > 0
     )

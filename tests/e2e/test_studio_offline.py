@@ -10,8 +10,9 @@ import pytest
 
 from client import End
 from client.reconnect import delay_s
-from ingress import protocol
 from ingress.disconnects import DISCONNECTS, Advice, advice_for
+from ingress.wire.replies import Dropped, Error, ServerMessage, ServerPing
+from ingress.wire.words import DropCause, ErrorCode
 from models.catalog import MODES
 from tests.e2e.conftest import ASTRONAUT, Visit
 from tests.e2e.fake_server import FakeServer
@@ -124,7 +125,7 @@ def test_unanswered_frames_are_bounded_and_a_drop_makes_room(visit: Open) -> Non
         server.wait_for(lambda server: server.frames == 3)
         page.page.evaluate(AFTER_ANIMATION_FRAMES, 20)
         assert server.frames == 3
-        server.send_all(protocol.Dropped(frames=(1, 2), cause=protocol.DropCause.SUPERSEDED))
+        server.send_all(Dropped(frames=(1, 2), cause=DropCause.SUPERSEDED))
         server.wait_for(lambda server: server.frames == 5)
         page.page.wait_for_function("() => document.getElementById('dropped').textContent === '2'")
 
@@ -133,8 +134,8 @@ def test_rejected_frame_is_explained_and_makes_room(visit: Open) -> None:
     with FakeServer(max_in_flight=1, answers_frames=False) as server:
         page = visit(f"{server.url}?autostart=1")
         server.wait_for(lambda server: server.frames == 1)
-        code = protocol.ErrorCode.FRAME_REJECTED
-        server.send_all(protocol.Error(code=code, message="too many pixels", frame_seq=1))
+        code = ErrorCode.FRAME_REJECTED
+        server.send_all(Error(code=code, message="too many pixels", frame_seq=1))
         server.wait_for(lambda server: server.frames == 2)
         assert page.page.locator(".toast code").inner_text() == "FRAME_REJECTED"
         assert page.page.locator(".toast p").inner_text() == "too many pixels"
@@ -246,8 +247,8 @@ def test_statistics_are_shown_and_their_failure_is_no_alarm(
     page = running(visit, fake_server)
     facts = page.page.locator("#facts")
     facts.get_by_text("Mask stability 97 % · 1 session · 3 replicas").wait_for()
-    failed = protocol.ErrorCode.STATS_FAILED
-    fake_server.send_all(protocol.Error(code=failed, message="no statistics at the moment"))
+    failed = ErrorCode.STATS_FAILED
+    fake_server.send_all(Error(code=failed, message="no statistics at the moment"))
     facts.get_by_text("no statistics at the moment").wait_for()
     assert page.page.locator(".toast").count() == 0
 
@@ -378,7 +379,7 @@ def merged(settings: list[dict[str, Any]]) -> dict[str, Any]:
     return {key: value for each in settings for key, value in each.items()}
 
 
-class News(protocol.ServerMessage):
+class News(ServerMessage):
     """What only a newer server says."""
 
     type: Literal["news"] = "news"
@@ -435,7 +436,7 @@ def test_silent_server_is_left(visit: Open) -> None:
 
 def test_ping_is_answered(visit: Open, fake_server: FakeServer) -> None:
     visit(fake_server.url).wait_for_data("state", "live")
-    fake_server.send_all(protocol.ServerPing(t=12.5))
+    fake_server.send_all(ServerPing(t=12.5))
     fake_server.wait_for(lambda server: [pong["t"] for pong in server.of_type("pong")] == [12.5])
 
 

@@ -16,11 +16,11 @@ from ray.serve import Application
 import deployments.app
 from deployments.args import AppArgs
 from deployments.ingress import Ingress
-from ingress.connection import Transport
 from ingress.disconnects import Disconnect
+from ingress.door.connection import Transport
+from ingress.door.transport import StarletteTransport
 from ingress.service import Service
-from ingress.session import Session
-from ingress.transport import StarletteTransport
+from ingress.session.life import Session
 
 
 class WatchedTransport(StarletteTransport):

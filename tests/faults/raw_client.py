@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from ingress.protocol import SUBPROTOCOL, Frame, encode_frame, parse_result
+from ingress.wire.pictures import Frame, encode_frame, parse_result
+from ingress.wire.words import SUBPROTOCOL
 
 PATIENCE_S = 30.0
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10

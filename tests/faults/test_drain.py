@@ -26,7 +26,8 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 
 import client
 from client import Dropped, Failed
-from ingress.protocol import SUBPROTOCOL, Bye
+from ingress.wire.replies import Bye
+from ingress.wire.words import SUBPROTOCOL
 from tests.faults.books import wait_until
 from tests.faults.fault_app import PROFILES
 from tests.integration.returning_client import ReturningClient

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from ingress.protocol import parse_result
+from ingress.wire.pictures import parse_result
 from tests.faults.raw_client import BINARY, PING, PONG, TEXT, ConnectionEnded, RawClient
 from tests.integration.pictures import astronaut, jpeg
 

@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 
-from ingress.connection import TransportLost
 from ingress.disconnects import Disconnect
-from ingress.dispatcher import ModeFailed
-from ingress.memory_store import MemoryStore
+from ingress.dispatch.dispatcher import ModeFailed
+from ingress.door.connection import TransportLost
 from ingress.metrics import Metrics
-from ingress.protocol import ModeInfo
-from ingress.resume import Claim, Parked, Renewal, StoreLost, Title
-from ingress.roll import Roll
+from ingress.resume.memory_store import MemoryStore
+from ingress.resume.parked import Claim, Parked, Renewal, StoreLost, Title
+from ingress.resume.roll import Roll
 from ingress.service import Service
 from ingress.settings import IngressSettings, Resume
+from ingress.wire.replies import ModeInfo
 from models.catalog import MODES
-from models.frame import FrameOutcome, FrameRequest, FrameResult
+from models.work import FrameOutcome, FrameRequest, FrameResult
 
 
 class FakeTransport:

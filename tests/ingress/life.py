@@ -17,9 +17,10 @@ from typing import Any, TypeVar
 
 from ingress.disconnects import DISCONNECTS, Disconnect
 from ingress.lifecycle import State
-from ingress.protocol import Dialect, Frame, encode_frame, parse_result
-from ingress.resume import Claim, ClaimRefused, Parked, Renewal, StoreLost, Title
-from ingress.session import Session
+from ingress.resume.parked import Claim, ClaimRefused, Parked, Renewal, StoreLost, Title
+from ingress.session.life import Session
+from ingress.wire.pictures import Frame, encode_frame, parse_result
+from ingress.wire.words import Dialect
 from models.view import View
 from tests.ingress.conftest import FakeStore, FakeTransport, World, new_world
 from tests.virtual_time import VirtualTimeLoop

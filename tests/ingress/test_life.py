@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ingress.disconnects import DISCONNECTS, disconnect_seen
-from ingress.protocol import Dialect
-from ingress.resume import new_token
+from ingress.resume.parked import new_token
 from ingress.settings import Resume
-from models.frame import FrameFailure, FrameOutcome, FrameRequest
+from ingress.wire.words import Dialect
+from models.work import FrameFailure, FrameOutcome, FrameRequest
 from tests.ingress.conftest import FakeStore, lost, result
 from tests.ingress.life import (
     GROUPS,

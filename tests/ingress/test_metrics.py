@@ -10,7 +10,7 @@ from prometheus_client import generate_latest
 from ingress.disconnects import DISCONNECTS, Disconnect
 from ingress.lifecycle import State
 from ingress.metrics import Metrics
-from ingress.protocol import DropCause
+from ingress.wire.words import DropCause
 
 SUFFIXES = {"counter": ("_total",), "histogram": ("_seconds", "_frames")}
 

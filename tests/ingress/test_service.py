@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 
 from ingress.disconnects import Disconnect
-from ingress.protocol import Dialect
-from ingress.session import Session
-from ingress.single import SingleFrame
+from ingress.session.life import Session
+from ingress.session.single import SingleFrame
+from ingress.wire.words import Dialect
 from models.catalog import MODES
-from models.frame import FrameFailure
 from models.view import View
+from models.work import FrameFailure
 from tests.ingress.conftest import FakeTransport, MakeWorld, World, settle
 
 

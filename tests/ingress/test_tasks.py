@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from ingress.outbox import Outbox
+from ingress.session.outbox import Outbox
 from ingress.tasks import STANDING, under_way
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ingress.resume import NewestResult, Numbered, Parked, SessionSettings, Title, hash_token
+from ingress.resume.parked import NewestResult, Numbered, Parked, SessionSettings, Title, hash_token
 from models.view import View
 
 SETTINGS = SessionSettings("person", View())

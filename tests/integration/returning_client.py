@@ -15,23 +15,20 @@ from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 
-from ingress.protocol import (
-    SUBPROTOCOL,
+from ingress.wire.pictures import Frame, Result, encode_frame, parse_result
+from ingress.wire.replies import (
     Bye,
     Dropped,
     Error,
-    Frame,
     ModeChanged,
-    Result,
     ServerMessage,
     ServerPing,
     Stats,
     VizUpdated,
     Welcome,
-    encode_frame,
-    parse_result,
-    parse_server_text,
 )
+from ingress.wire.text import parse_server_text
+from ingress.wire.words import SUBPROTOCOL
 
 PATIENCE_S = 30.0
 RESULT_AGE_S = 2.0

@@ -20,7 +20,9 @@ import pytest
 from PIL import Image
 from websockets.asyncio.client import ClientConnection, connect
 
-from ingress.protocol import SUBPROTOCOL, Error, Frame, Result, encode_frame
+from ingress.wire.pictures import Frame, Result, encode_frame
+from ingress.wire.replies import Error
+from ingress.wire.words import SUBPROTOCOL
 from tests.integration.leaks import leaks
 from tests.integration.pictures import astronaut, decoded, jpeg, png, read
 from tests.integration.v1_client import v1

@@ -10,10 +10,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from ingress.protocol import ModeChanged
+from ingress.wire.replies import ModeChanged
 from models.catalog import MODES, ModeSpec
-from models.images import stretched
-from models.network import load
+from models.networks.segmentation import load
+from models.pictures.images import stretched
 from tests.integration.pictures import Pixels, astronaut, decoded, iou, moving, png
 from tests.integration.v1_client import V1Client, v1
 from tests.serve_app import ServeApp

@@ -8,7 +8,8 @@ import json
 import pytest
 from websockets.asyncio.client import connect
 
-from ingress.protocol import Error, ModeChanged, Result
+from ingress.wire.pictures import Result
+from ingress.wire.replies import Error, ModeChanged
 from models.catalog import MODES
 from tests.integration.pictures import jpeg, moving
 from tests.integration.plain_client import IN_FLIGHT, PlainClient

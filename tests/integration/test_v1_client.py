@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from websockets.asyncio.client import connect
 
-from ingress.protocol import Result
+from ingress.wire.pictures import Result
 from tests.integration.pictures import astronaut, decoded, iou, jpeg, png
 from tests.integration.v1_client import V1Client, v1
 from tests.serve_app import ServeApp

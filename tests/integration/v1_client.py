@@ -9,18 +9,10 @@ from dataclasses import dataclass, field
 
 from websockets.asyncio.client import ClientConnection, connect
 
-from ingress.protocol import (
-    SUBPROTOCOL,
-    Dropped,
-    Error,
-    Frame,
-    Result,
-    ServerMessage,
-    Welcome,
-    encode_frame,
-    parse_result,
-    parse_server_text,
-)
+from ingress.wire.pictures import Frame, Result, encode_frame, parse_result
+from ingress.wire.replies import Dropped, Error, ServerMessage, Welcome
+from ingress.wire.text import parse_server_text
+from ingress.wire.words import SUBPROTOCOL
 
 TIMEOUT_S = 60.0
 

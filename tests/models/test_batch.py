@@ -10,8 +10,8 @@ from threading import Event
 import pytest
 
 from models.batch import Batch
-from models.frame import FrameFailure, FrameOutcome, FrameResult
-from models.headers import FrameRejected
+from models.pictures.headers import FrameRejected
+from models.work import FrameFailure, FrameOutcome, FrameResult
 
 
 @pytest.fixture

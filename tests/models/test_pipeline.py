@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.catalog import mode
-from models.frame import FrameFailure, FrameOutcome, FrameRequest, FrameResult
-from models.headers import ImageLimits
-from models.images import Pixels, decode_label_map
+from models.pictures.headers import ImageLimits
+from models.pictures.images import Pixels, decode_label_map
+from models.pictures.render import OUTPUTS, Probabilities
 from models.pipeline import ENCODERS, Pipeline, PipelineClosed
-from models.render import OUTPUTS, Probabilities
-from models.runtime import open_runtime
+from models.runtimes.base import open_runtime
 from models.view import View
+from models.work import FrameFailure, FrameOutcome, FrameRequest, FrameResult
 
 HERE = Path(__file__).parent
 PORTRAIT = (HERE.parent / "data" / "astronaut.png").read_bytes()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ingress.transport import WINDOW_BYTES
+from ingress.door.transport import WINDOW_BYTES
 from tests.faults.books import Books
 from tests.faults.crowd import Crowd, Memory, ceiling_bytes, sockets_return
 from tests.faults.fault_app import PROFILES

@@ -28,7 +28,7 @@ from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 
 from benchmarks.peers.segmenting import CORES, port_argument
 from models.catalog import MODES
-from models.runtime import Runtime, open_runtime
+from models.runtimes.base import Runtime, open_runtime
 
 MODE = MODES["person"]
 OPACITY, QUALITY = 0.5, 85

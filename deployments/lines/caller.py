@@ -1,0 +1,193 @@
+"""The side that calls: a line to each replica of one pool.
+
+Serve knows which replicas there are, so they are asked through it where they answer calls: when
+there is no line, and now and then while calls are made, for a replica that came meanwhile. An
+idle application asks nobody.
+
+Rules
+1. A call goes to the replica that has the fewest unanswered ones, those that nobody waits for
+   any longer included: one that hangs is given no more while another answers.
+2. A replica that leaves is given no more calls, and its line ends with its last answer.
+3. Where no replica is to be found, calls fail after a look around, which takes a moment at least:
+   failures come no faster than somebody could appear.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from typing import Any
+
+from ray.serve.handle import DeploymentHandle
+
+from deployments.lines.channel import LEAVING, SHOW_S, Address, CallFailed, Channel, ChannelLost
+from deployments.serve.handles import FAILED, apart, each_outcome, over_grpc
+
+log = logging.getLogger("segstream.lines")
+
+_LOOK_EVERY_S = 2.0  # while calls are made
+_LOOK_AGAIN_S = 0.25  # while nobody is there
+_ASK_S = 2.0
+
+
+class NoReplica(Exception):
+    """Nobody is there to take a call; the words are for the log."""
+
+
+class Line:
+    """The ``End`` of a channel to one replica."""
+
+    def __init__(self, replica: str) -> None:
+        self._replica = replica
+        self._opened: asyncio.Future[Channel] = asyncio.get_running_loop().create_future()
+        self._numbers = itertools.count(1)
+        self._unanswered: dict[int, asyncio.Future[Any]] = {}
+        self._leaving = False
+        self._lost = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the replica takes calls."""
+        return self._opened.done() and not self._leaving and not self._lost
+
+    @property
+    def unanswered(self) -> int:
+        """Calls that the replica has, those that were cancelled included."""
+        return len(self._unanswered)
+
+    async def open(self, address: Address) -> None:
+        """Connect.
+
+        Raises:
+            OSError: nobody listens there.
+            ChannelLost: whoever listens there is not the replica.
+            TimeoutError: whoever listens there says nothing.
+        """
+        channel = Channel(self, address.key, calls=True)
+        try:
+            async with asyncio.timeout(SHOW_S):
+                await asyncio.get_running_loop().create_connection(
+                    lambda: channel, address.host, address.port
+                )
+                await self._opened
+        except BaseException:
+            channel.abort()
+            raise
+
+    async def call(self, *arguments: Any) -> Any:
+        """What the replica answers.
+
+        Raises:
+            CallFailed: it could not.
+            ChannelLost: it went before it did.
+        """
+        channel = self._opened.result()
+        await channel.room()
+        if self._lost:
+            raise ChannelLost
+        number = next(self._numbers)
+        answer = asyncio.get_running_loop().create_future()
+        channel.send((number, arguments))
+        self._unanswered[number] = answer
+        try:
+            outcome = await answer
+        except asyncio.CancelledError:
+            channel.send((number, None))
+            raise
+        if isinstance(outcome, CallFailed):
+            raise outcome
+        return outcome
+
+    def met(self, channel: Channel) -> None:
+        self._opened.set_result(channel)
+
+    def received(self, channel: Channel, message: Any) -> None:
+        number, outcome = message
+        if message == LEAVING:
+            self._leaving = True
+        elif not (answer := self._unanswered.pop(number)).done():
+            answer.set_result(outcome)
+        if self._leaving and not self._unanswered:
+            channel.close()
+
+    def lost(self, channel: Channel) -> None:
+        self._lost = True
+        if not self._leaving and self._opened.done():
+            log.warning(
+                "the line to %s is lost, and %d calls with it", self._replica, self.unanswered
+            )
+        for future in (self._opened, *self._unanswered.values()):
+            if not future.done():
+                future.set_exception(ChannelLost())
+        self._unanswered.clear()
+
+
+class Lines:
+    """The lines to the replicas of one pool."""
+
+    def __init__(self, handle: DeploymentHandle[Any]) -> None:
+        self._pool = handle.deployment_name
+        self._handle = over_grpc(handle)
+        self._lines: dict[str, Line] = {}
+        self._looking: asyncio.Task[None] | None = None
+        self._looked_at = float("-inf")
+        self._seen = ""  # in the last look around: why nobody was found
+
+    async def call(self, *arguments: Any) -> Any:
+        """What one of the replicas answers.
+
+        Raises:
+            NoReplica: there is none.
+            CallFailed, ChannelLost: see ``Line.call``.
+        """
+        line = self._freest()
+        if line is None:
+            await asyncio.shield(self._look())
+            line = self._freest()
+            if line is None:
+                raise NoReplica(self._seen)
+        elif asyncio.get_running_loop().time() - self._looked_at > _LOOK_EVERY_S:
+            self._look()
+        return await line.call(*arguments)
+
+    def _freest(self) -> Line | None:
+        there = (line for line in self._lines.values() if line.is_open)
+        return min(there, key=lambda line: line.unanswered, default=None)
+
+    def _look(self) -> asyncio.Task[None]:
+        """The look around that is under way; one at a time."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.get_running_loop().create_task(self._look_around())
+        return self._looking
+
+    async def _look_around(self) -> None:
+        began_at = self._looked_at = asyncio.get_running_loop().time()
+        for replica in [name for name, line in self._lines.items() if not line.is_open]:
+            del self._lines[replica]
+        answers = await self._ask()
+        addresses = [answer for answer in answers if isinstance(answer, Address)]
+        failed = {type(answer).__name__ for answer in answers if isinstance(answer, Exception)}
+        self._seen = ", ".join(sorted(failed)) or "none is to be reached"
+        await asyncio.gather(*(self._open(a) for a in addresses if a.replica not in self._lines))
+        if self._freest() is None:
+            await asyncio.sleep(began_at + _LOOK_AGAIN_S - asyncio.get_running_loop().time())
+
+    async def _ask(self) -> list[Any]:
+        """What the replicas that Serve knows answer, errors included."""
+        try:
+            return await each_outcome(apart(self._handle.broadcast, "address"), _ASK_S)
+        except (TimeoutError, *FAILED) as error:
+            return [error]
+
+    async def _open(self, address: Address) -> None:
+        line = Line(address.replica)
+        try:
+            await line.open(address)
+        except (OSError, TimeoutError, ChannelLost) as error:
+            log.warning(
+                "%s: replica %s, which Serve lists, is not to be reached at %s port %d: %s",
+                self._pool, address.replica, address.host, address.port, type(error).__name__,
+            )  # fmt: skip
+        else:
+            self._lines[address.replica] = line

@@ -1,0 +1,148 @@
+"""The metric tables of the deployments that compute (prometheus_client), one per replica.
+
+The rules are those of ``ingress/metrics.py``: labels are closed sets, every series is
+there at 0 from the start. The names are the deployment's own, so that a sum over a
+family never counts a frame twice; ``unhandled_exceptions`` alone is one family for the
+whole application. A frame costs no look-up of labels: the series of a mode are kept.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from models.work import FrameFailure, FrameOutcome
+
+FRAME_OUTCOMES = ("result", "rejected", "failed")
+STAGES = ("decode", "inference", "render", "encode")
+CALL_OUTCOMES = ("done", "failed")
+
+_STAGE = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+_BATCH = (1, 2, 4, 8, 16, 32, 64)
+_LOAD = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 180)
+
+
+class SegmenterMetrics:
+    """One segmenter replica: its frames by mode, and the loading of its modes."""
+
+    def __init__(self, modes: Iterable[str]) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.unhandled_exceptions = unhandled_exceptions(registry)
+        self._loaded = Gauge(
+            "segstream_segmenter_mode_loaded",
+            "1 where the mode is loaded and warm.",
+            ["mode"],
+            registry=registry,
+        )
+        self._load_seconds = Histogram(
+            "segstream_segmenter_load_seconds",
+            "Time to load and warm up a mode.",
+            ["mode"],
+            registry=registry,
+            buckets=_LOAD,
+        )
+        self._load_failures = Counter(
+            "segstream_segmenter_load_failures",
+            "Loads of a mode that failed.",
+            ["mode"],
+            registry=registry,
+        )
+        frames = Counter(
+            "segstream_segmenter_frames",
+            "Frames by how the work on them ended.",
+            ["mode", "outcome"],
+            registry=registry,
+        )
+        batch = Histogram(
+            "segstream_segmenter_batch_frames",
+            "Frames in a batch that was answered.",
+            ["mode"],
+            registry=registry,
+            buckets=_BATCH,
+        )
+        stage = Histogram(
+            "segstream_segmenter_stage_seconds",
+            "Time that a result spent in each stage of the work.",
+            ["mode", "stage"],
+            registry=registry,
+            buckets=_STAGE,
+        )
+        modes = tuple(modes)
+        self._frames = {m: {o: frames.labels(m, o) for o in FRAME_OUTCOMES} for m in modes}
+        self._batch = {m: batch.labels(m) for m in modes}
+        self._stage = {m: {s: stage.labels(m, s) for s in STAGES} for m in modes}
+        for series in (self._loaded, self._load_seconds, self._load_failures):
+            for mode in modes:
+                series.labels(mode)
+
+    def answered(self, mode: str, outcomes: Sequence[FrameOutcome]) -> None:
+        """Account for a batch that was answered."""
+        frames, stages = self._frames[mode], self._stage[mode]
+        self._batch[mode].observe(len(outcomes))
+        failed = 0
+        for outcome in outcomes:
+            if not isinstance(outcome, FrameFailure):
+                frames["result"].inc()
+                for name, elapsed_ms in outcome.stages_ms.items():
+                    stages[name].observe(elapsed_ms / 1e3)
+            elif outcome.code == "FRAME_REJECTED":
+                frames["rejected"].inc()
+            else:
+                failed += 1
+        if failed:
+            frames["failed"].inc(failed)
+            # One call to a network that raises takes all of its frames with it.
+            self.unhandled_exceptions.inc()
+
+    @contextmanager
+    def loading(self, mode: str) -> Iterator[None]:
+        """Time the load of ``mode``; what it raises is counted and passes."""
+        begun = time.perf_counter()
+        with self._load_failures.labels(mode).count_exceptions():
+            yield
+        self._load_seconds.labels(mode).observe(time.perf_counter() - begun)
+        self._loaded.labels(mode).set(1)
+
+
+class StatsMetrics:
+    """One statistics replica: its calls."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.unhandled_exceptions = unhandled_exceptions(registry)
+        calls = Counter(
+            "segstream_stats_calls",
+            "Calls for scene statistics by how they ended.",
+            ["outcome"],
+            registry=registry,
+        )
+        self._calls = {outcome: calls.labels(outcome) for outcome in CALL_OUTCOMES}
+        self._seconds = Histogram(
+            "segstream_stats_seconds",
+            "Time of a call for scene statistics, waiting for a thread included.",
+            registry=registry,
+            buckets=_STAGE,
+        )
+
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        """Account for one call; what it raises is counted and passes."""
+        with (
+            self._seconds.time(),
+            self._calls["failed"].count_exceptions(),
+            self.unhandled_exceptions.count_exceptions(),
+        ):
+            yield
+        self._calls["done"].inc()
+
+
+def unhandled_exceptions(registry: CollectorRegistry) -> Counter:
+    """The one family that every deployment has, under one name."""
+    return Counter(
+        "segstream_unhandled_exceptions",
+        "Bugs: exceptions that no rule foresaw.",
+        registry=registry,
+    )

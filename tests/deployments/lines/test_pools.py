@@ -1,0 +1,198 @@
+"""Ray's many ways to fail become the few that a session knows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator
+from typing import Any
+
+import grpc
+import pytest
+from ray.exceptions import ActorUnavailableError, RayError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+
+from deployments.lines import pools as module
+from deployments.lines.caller import NoReplica
+from deployments.lines.channel import CallFailed, ChannelLost
+from deployments.lines.pools import Pools, StatsPool
+from ingress.dispatch.dispatcher import AnalysisFailed, ModeFailed
+from ingress.service import StatsFailed
+from models.view import View
+from models.work import FrameFailure, FrameRequest
+
+
+class Response:
+    """A handle's response: what it gives, or a wait without end."""
+
+    def __init__(self, outcome: Any) -> None:
+        self.outcome = outcome
+        self.cancelled = False
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._wait().__await__()
+
+    async def _wait(self) -> Any:
+        if self.outcome is None:
+            await asyncio.Event().wait()
+        if isinstance(self.outcome, BaseException):
+            raise self.outcome
+        return self.outcome
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+    async def results_async(self) -> Any:
+        return await self._wait()
+
+
+class Handle:
+    """A deployment handle on which every method answers alike."""
+
+    deployment_name = "segmenter-main"
+
+    def __init__(self, outcome: Any) -> None:
+        self.response = Response(outcome)
+        self.over_grpc = self.pickled = False
+        self.said: list[Any] = []
+
+    def options(
+        self, *, _by_reference: bool, request_serialization: str, response_serialization: str
+    ) -> Handle:
+        self.over_grpc = not _by_reference
+        self.pickled = (request_serialization, response_serialization) == ("pickle", "pickle")
+        return self
+
+    def __getattr__(self, method: str) -> Handle:
+        self.said.append(method)
+        return self
+
+    def remote(self, *args: Any) -> Response:
+        self.said.append(args)
+        return self.response
+
+    def broadcast(self, method: str, *args: Any) -> Response:
+        self.said.append((method, *args))
+        return self.response
+
+
+FRAMES = [FrameRequest(b"x", View())]
+OUTCOME = FrameFailure("FRAME_REJECTED", "why")
+GONE = [
+    ActorUnavailableError("gone", b"0" * 16),
+    BackPressureError(num_queued_requests=1, max_queued_requests=1),
+    DeploymentUnavailableError(None),  # type: ignore[arg-type]
+]
+FAILED = [
+    RayError("worker crashed"),
+    RuntimeError("Unexpected error"),
+    grpc.RpcError(),
+]
+
+
+def pools(handle: Handle) -> Pools:
+    return Pools({"person": handle, "parts": handle})  # type: ignore[dict-item]
+
+
+class PlayedLines:
+    """Lines on which every call ends alike."""
+
+    def __init__(self, outcome: Any) -> None:
+        self.outcome = outcome
+        self.called: list[Any] = []
+
+    async def call(self, *arguments: Any) -> Any:
+        self.called.append(arguments)
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+
+@pytest.fixture
+def play(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], list[PlayedLines]]:
+    """Have every pool's lines played; returns those that were made since."""
+
+    def play(outcome: Any) -> list[PlayedLines]:
+        made: list[PlayedLines] = []
+
+        def make(handle: Handle) -> PlayedLines:
+            made.append(PlayedLines(outcome))
+            return made[-1]
+
+        monkeypatch.setattr(module, "Lines", make)
+        return made
+
+    return play
+
+
+async def test_calls_go_to_the_pool_of_the_mode_with_the_frames_as_they_are(
+    play: Callable[[Any], list[PlayedLines]],
+) -> None:
+    made = play([OUTCOME])
+    both = pools(Handle(None))
+    for mode in ("person", "parts"):
+        assert await both.analyze(mode, FRAMES) == [OUTCOME]
+    (lines,) = made
+    assert lines.called == [("person", FRAMES), ("parts", FRAMES)]
+
+
+@pytest.mark.parametrize(
+    ("error", "unavailable", "lines"),
+    [
+        (NoReplica("TimeoutError"), True, ["mode person: no replica took a call: TimeoutError"]),
+        (ChannelLost(), True, []),  # its line has told of it
+        (CallFailed("ValueError"), False, ["mode person: a call failed: ValueError"]),
+    ],
+    ids=lambda case: type(case).__name__,
+)
+async def test_a_call_without_an_answer_costs_one_line_at_most(
+    error: Exception,
+    unavailable: bool,
+    lines: list[str],
+    play: Callable[[Any], list[PlayedLines]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    play(error)
+    with pytest.raises(AnalysisFailed) as caught:
+        await pools(Handle(None)).analyze("person", FRAMES)
+    assert caught.value.unavailable is unavailable
+    assert [record.getMessage() for record in caplog.records] == lines
+
+
+@pytest.mark.parametrize("error", GONE, ids=lambda e: type(e).__name__)
+async def test_a_mode_whose_replicas_are_gone_may_be_asked_for_again(error: Exception) -> None:
+    with pytest.raises(ModeFailed, match="try again"):
+        await pools(Handle(error)).prepare("person")
+
+
+@pytest.mark.parametrize("error", FAILED, ids=lambda e: type(e).__name__)
+async def test_a_call_of_serves_that_fails_is_said_in_words_for_the_peer(error: Exception) -> None:
+    with pytest.raises(ModeFailed, match="could not be loaded"):
+        await pools(Handle(error)).prepare("person")
+    with pytest.raises(StatsFailed):
+        await StatsPool(Handle(error), 1.0).scene("person", [])  # type: ignore[arg-type]
+
+
+async def test_statistics_that_nobody_waits_for_are_cancelled_in_the_replica_too() -> None:
+    handle = Handle(None)
+    stats = StatsPool(handle, 60.0)  # type: ignore[arg-type]
+    call = asyncio.create_task(stats.scene("person", []))
+    await asyncio.sleep(0)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert handle.response.cancelled
+
+
+async def test_statistics_have_a_deadline() -> None:
+    handle = Handle(None)
+    with pytest.raises(StatsFailed, match="too long"):
+        await StatsPool(handle, 0.01).scene("person", [])  # type: ignore[arg-type]
+    assert handle.response.cancelled
+
+
+async def test_a_mode_is_prepared_in_every_replica() -> None:
+    handle = Handle([None, None])
+    await pools(handle).prepare("person")
+    assert handle.said[-1] == ("prepare", "person")
+    assert handle.over_grpc
+    assert handle.pickled

@@ -1,0 +1,232 @@
+"""The patient WebSocket under a real uvicorn: stalls, silence, farewells, reports."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+import uvicorn
+from starlette.types import Message, Receive, Scope, Send
+
+from deployments.serve.listener import DropAfterLoss, websocket_options, websocket_protocol
+from deployments.serve.websocket import NEEDED, PatientWebSocket, ReportingWebSocket
+from ingress.door.transport import ENDED, TAKEN, TAKEN_EVERY_BYTES
+from tests.faults.raw_client import RawClient, Seen
+
+PATIENCE_S = 0.5
+SLACK_S = 5.0
+
+Behaviour = Callable[[Receive, Send], Awaitable[None]]
+
+
+@pytest.fixture(autouse=True)
+def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEGSTREAM_WS_SEND_TIMEOUT_S", str(PATIENCE_S))
+
+
+async def until(met: Callable[[], bool]) -> None:
+    """Return once ``met``; uvicorn has no event for it."""
+    deadline = asyncio.get_running_loop().time() + SLACK_S
+    while not met():
+        assert asyncio.get_running_loop().time() < deadline
+        await asyncio.sleep(0.01)
+
+
+class Peer:
+    """What an app saw, and the server that it ran in."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.seen: list[Message] = []
+        self.scope: Scope = {}
+        self.done = asyncio.Event()
+        self.server: uvicorn.Server
+
+    async def ends(self) -> list[Message]:
+        """The ends that the app was told, once it is done."""
+        async with asyncio.timeout(SLACK_S):
+            await self.done.wait()
+        return [m for m in self.seen if m["type"] == "websocket.disconnect"]
+
+    async def alone(self) -> None:
+        """Return once the server has no connection and no task of one."""
+        state = self.server.server_state
+        await until(lambda: not state.connections and not state.tasks)
+
+
+@asynccontextmanager
+async def uvicorn_with(
+    behave: Behaviour, *, in_replica: bool = True, ping_s: float = 60
+) -> AsyncIterator[Peer]:
+    """An app on our WebSocket; it accepts, then does ``behave``."""
+    peer = Peer()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        peer.scope = scope
+
+        async def noted() -> Message:
+            message = await receive()
+            peer.seen.append(message)
+            return message
+
+        await noted()
+        await send({"type": "websocket.accept"})
+        try:
+            await behave(noted, send)
+        finally:
+            peer.done.set()
+
+    options = websocket_options({}) | {"ws_ping_interval": ping_s, "ws_ping_timeout": ping_s}
+    options["ws"] = websocket_protocol(in_replica)
+    config = uvicorn.Config(app, port=0, lifespan="off", log_level="critical", **options)
+    peer.server = uvicorn.Server(config)
+    serving = asyncio.create_task(peer.server.serve())
+    await until(lambda: peer.server.started)
+    peer.port = peer.server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield peer
+    finally:
+        peer.server.should_exit = True
+        await serving
+
+
+async def client_of(peer: Peer) -> RawClient:
+    """A connected client that does not read, with the smallest of buffers."""
+    return await asyncio.to_thread(RawClient, peer.port, receive_buffer=4096, greet=False)
+
+
+async def flood(receive: Receive, send: Send) -> None:
+    """Send for ever; read beside it, as a session does."""
+
+    async def read() -> None:
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+
+    async def write() -> None:
+        while True:
+            await send({"type": "websocket.send", "bytes": bytes(100_000)})
+
+    reader, writer = asyncio.create_task(read()), asyncio.create_task(write())
+    await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_COMPLETED)
+    await reader
+    writer.cancel()
+    await asyncio.gather(writer, return_exceptions=True)
+
+
+@pytest.mark.parametrize("in_replica", [True, False])
+async def test_a_reader_that_stalls_is_a_slow_consumer_and_its_socket_goes(
+    in_replica: bool,
+) -> None:
+    async with uvicorn_with(flood, in_replica=in_replica) as peer:
+        with await client_of(peer):
+            first = (await peer.ends())[0]
+            assert (first[ENDED], first["code"]) == ("slow_consumer", 1006)
+            await peer.alone()
+
+
+async def test_a_peer_that_answers_no_ping_is_told_4201() -> None:
+    async def listen(receive: Receive, send: Send) -> None:
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+
+    async with uvicorn_with(listen, ping_s=0.2) as peer:
+        with await client_of(peer) as client:
+            assert (await peer.ends())[0][ENDED] == "keepalive_timeout"
+            assert await asyncio.to_thread(client.end) == Seen(
+                4201, "no ping was answered within 0.2 s"
+            )
+            await peer.alone()
+
+
+async def test_a_socket_that_never_empties_is_gone_after_the_app() -> None:
+    """Below the mark at which writing pauses, uvicorn's close would wait for ever."""
+
+    async def fill(receive: Receive, send: Send) -> None:
+        (protocol,) = peer.server.server_state.connections
+        assert isinstance(protocol, PatientWebSocket)
+        protocol.transport.set_write_buffer_limits(high=1 << 30)
+        for _ in range(100):
+            await send({"type": "websocket.send", "bytes": bytes(100_000)})
+        await send({"type": "websocket.close", "code": 1000})
+
+    async with uvicorn_with(fill) as peer:
+        with await client_of(peer):
+            await peer.ends()
+            await peer.alone()
+
+
+async def test_what_is_sent_between_the_last_ping_and_the_loss_is_dropped() -> None:
+    """uvicorn counts itself closed, the buffer is full, and a result comes from the replica."""
+    late: list[BaseException | None] = []
+
+    async def answer_late(receive: Receive, send: Send) -> None:
+        (protocol,) = peer.server.server_state.connections
+        assert isinstance(protocol, PatientWebSocket)
+        protocol.transport.set_write_buffer_limits(high=1 << 30)
+        for _ in range(100):
+            await send({"type": "websocket.send", "bytes": bytes(100_000)})
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+        assert not protocol.disconnected, "the buffer holds it"
+        result: Message = {"type": "websocket.send", "text": "a result"}
+        late.extend(await asyncio.gather(send(result), return_exceptions=True))
+
+        async def proxy(scope: Scope, receive: Receive, send: Send) -> None:
+            await send(result)
+
+        through = DropAfterLoss(proxy)({"type": "websocket"}, receive, send)
+        late.extend(await asyncio.gather(through, return_exceptions=True))
+
+    async with uvicorn_with(answer_late, in_replica=False, ping_s=0.2) as peer:
+        with await client_of(peer):
+            await peer.ends()
+            await peer.alone()
+    bare, dropped = late
+    assert type(bare) is RuntimeError, "uvicorn says it otherwise now"
+    assert dropped is None
+
+
+async def test_the_proxy_tells_the_app_what_the_client_took() -> None:
+    """The same number that the app sent, however late; nothing of it in the replica's own."""
+    count = 4
+
+    async def send_and_count(receive: Receive, send: Send) -> None:
+        for _ in range(count):
+            await send({"type": "websocket.send", "bytes": bytes(TAKEN_EVERY_BYTES)})
+        while TAKEN not in (message := await receive()) or message[TAKEN] < count << 18:
+            pass
+
+    async with uvicorn_with(send_and_count, in_replica=False) as peer:
+        with await client_of(peer) as client:
+            for _ in range(count):
+                await asyncio.to_thread(client.read)
+            await peer.ends()
+    assert TAKEN in peer.scope["extensions"]
+    taken = [m[TAKEN] for m in peer.seen if TAKEN in m]
+    assert taken == [n * TAKEN_EVERY_BYTES for n in range(1, count + 1)]
+
+
+async def test_the_replicas_own_socket_reports_nothing() -> None:
+    async def send_some(receive: Receive, send: Send) -> None:
+        await send({"type": "websocket.send", "bytes": bytes(TAKEN_EVERY_BYTES)})
+
+    async with uvicorn_with(send_some) as peer:
+        with await client_of(peer) as client:
+            await asyncio.to_thread(client.read)
+            await peer.ends()
+    assert TAKEN not in peer.scope["extensions"]
+    assert all(TAKEN not in message for message in peer.seen)
+
+
+def test_uvicorn_still_has_what_ours_needs() -> None:
+    theirs = PatientWebSocket.__base__
+    assert all(hasattr(theirs, name) for name in NEEDED)
+    assert websocket_protocol(in_replica=True) is PatientWebSocket
+    assert websocket_protocol(in_replica=False) is ReportingWebSocket
+
+
+def test_with_another_uvicorn_its_own_websocket_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deployments.serve.websocket.NEEDED", ("a_name_of_tomorrow",))
+    assert websocket_protocol(in_replica=True) == "auto"
