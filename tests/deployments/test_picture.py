@@ -19,7 +19,7 @@ from ingress.session.single import SingleFrame
 from ingress.wire.pictures import Frame
 from models.view import View
 from models.work import FrameFailure, FrameOutcome, FrameRequest, FrameResult
-from tests.ingress.conftest import World, new_world
+from tests.ingress.world import World, new_world
 
 STAGES = {"decode": 1.0, "inference": 2.0, "render": 1.0, "encode": 1.0}
 

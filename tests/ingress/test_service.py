@@ -11,7 +11,9 @@ from ingress.wire.words import Dialect
 from models.catalog import MODES
 from models.view import View
 from models.work import FrameFailure
-from tests.ingress.conftest import FakeTransport, MakeWorld, World, settle
+from tests.ingress.fakes import FakeTransport
+from tests.ingress.turns import settle
+from tests.ingress.world import MakeWorld, World
 
 
 def test_each_mode_has_a_dispatcher_of_its_own(world: World) -> None:

@@ -12,7 +12,8 @@ from ingress.dispatch.dispatcher import AnalysisFailed, Dispatcher, Flight
 from ingress.wire.pictures import Frame
 from models.view import View
 from models.work import FrameFailure, FrameOutcome, FrameRequest, FrameResult
-from tests.ingress.conftest import MakeWorld, World, settle
+from tests.ingress.turns import settle
+from tests.ingress.world import MakeWorld, World
 
 
 class Client:

@@ -9,7 +9,7 @@ import pytest
 from ingress.disconnects import Disconnect
 from ingress.door.connection import Connection
 from ingress.lifecycle import State
-from tests.ingress.conftest import FakeTransport, lost
+from tests.ingress.fakes import FakeTransport, lost
 
 
 class Moves:

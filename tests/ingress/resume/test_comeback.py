@@ -20,7 +20,7 @@ from ingress.resume.parked import (
 from ingress.settings import Resume
 from ingress.wire.requests import ResumeRequest
 from models.view import View
-from tests.ingress.conftest import FakeStore
+from tests.ingress.fakes import FakeStore
 
 PARTS = SessionSettings("parts", View(quality=50))
 TITLE = Title((hash_token("old"),), None, PARTS)

@@ -12,7 +12,9 @@ import pytest
 from ingress.session.life import Session
 from ingress.wire.pictures import Frame, encode_frame, parse_result
 from ingress.wire.words import Dialect
-from tests.ingress.conftest import FakeTransport, MakeWorld, World, settle
+from tests.ingress.fakes import FakeTransport
+from tests.ingress.turns import settle
+from tests.ingress.world import MakeWorld, World
 
 
 class Peer(FakeTransport):

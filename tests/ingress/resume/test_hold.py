@@ -12,7 +12,8 @@ from ingress.resume.memory_store import MemoryStore
 from ingress.resume.parked import Parked, SessionSettings, hash_token
 from ingress.settings import Resume
 from models.view import View
-from tests.ingress.conftest import FakeStore, settle
+from tests.ingress.fakes import FakeStore
+from tests.ingress.turns import settle
 
 PERSON, PARTS = SessionSettings("person", View()), SessionSettings("parts", View())
 

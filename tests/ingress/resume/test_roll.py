@@ -15,7 +15,8 @@ from ingress.resume.parked import Parked, SessionSettings, StoreLost
 from ingress.resume.roll import Roll
 from ingress.settings import Resume
 from models.view import View
-from tests.ingress.conftest import FakeStore, settle
+from tests.ingress.fakes import FakeStore
+from tests.ingress.turns import settle
 
 
 class Attendant:

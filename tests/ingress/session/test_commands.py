@@ -16,7 +16,9 @@ from ingress.wire.pictures import Frame, encode_frame
 from ingress.wire.words import Dialect
 from models.view import View
 from models.work import FrameOutcome, FrameRequest
-from tests.ingress.conftest import FakeTransport, MakeWorld, World, lost, result, settle
+from tests.ingress.fakes import FakeTransport, lost, result
+from tests.ingress.turns import settle
+from tests.ingress.world import MakeWorld, World
 
 
 class Talk:

@@ -20,7 +20,7 @@ from ingress.wire.text import parse_server_text
 from ingress.wire.words import Dialect, DropCause, ErrorCode
 from models.view import View
 from models.work import FrameRequest, FrameResult
-from tests.ingress.conftest import mode_info
+from tests.ingress.world import mode_info
 
 PARTS = mode_info("parts")
 STAGES = {"decode": 1.25, "inference": 2.0, "render": 0.5, "encode": 0.25}

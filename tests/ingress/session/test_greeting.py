@@ -11,7 +11,7 @@ from ingress.wire.replies import Welcome
 from ingress.wire.text import encode_text, parse_server_text
 from ingress.wire.words import Dialect
 from models.view import View
-from tests.ingress.conftest import MakeWorld, World
+from tests.ingress.world import MakeWorld, World
 
 
 def stream(world: World, dialect: Dialect) -> Stream:

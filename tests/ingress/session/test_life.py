@@ -19,7 +19,9 @@ from ingress.disconnects import DISCONNECTS, Disconnect, disconnect_seen
 from ingress.session.life import Session
 from ingress.wire.pictures import Frame, encode_frame, parse_result
 from ingress.wire.words import Dialect
-from tests.ingress.conftest import FakeTransport, MakeWorld, World, lost, new_world, settle
+from tests.ingress.fakes import FakeTransport, lost
+from tests.ingress.turns import settle
+from tests.ingress.world import MakeWorld, World, new_world
 from tests.virtual_time import VirtualTimeLoop
 
 Lines = Callable[[], list[logging.LogRecord]]

@@ -9,7 +9,8 @@ import pytest
 from ingress.session.single import SingleFrame
 from models.view import View
 from models.work import FrameResult
-from tests.ingress.conftest import MakeWorld, World, settle
+from tests.ingress.turns import settle
+from tests.ingress.world import MakeWorld, World
 
 
 async def test_a_picture_is_answered(world: World) -> None:

@@ -24,7 +24,9 @@ from ingress.wire.pictures import Frame, parse_result
 from ingress.wire.words import Dialect
 from models.view import View
 from models.work import FrameFailure, FrameOutcome, FrameRequest
-from tests.ingress.conftest import MakeWorld, World, new_world, result, settle
+from tests.ingress.fakes import result
+from tests.ingress.turns import settle
+from tests.ingress.world import MakeWorld, World, new_world
 from tests.virtual_time import VirtualTimeLoop
 
 

@@ -12,7 +12,7 @@ from ingress.door.connection import Connection
 from ingress.session.watch import Watch
 from ingress.settings import IngressSettings
 from ingress.wire.words import Dialect
-from tests.ingress.conftest import FakeTransport
+from tests.ingress.fakes import FakeTransport
 
 
 async def connected(*, greeted: bool = True) -> Connection:
