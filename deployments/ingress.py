@@ -30,7 +30,7 @@ from deployments.serve.handles import apart, each_outcome
 from deployments.serve.listener import adopt_serve_logging
 from deployments.serve.stopping import told_to_stop
 from deployments.session_store import StoreHandle
-from ingress.dispatch.dispatcher import ModeFailed
+from ingress.dispatch.flight import ModeFailed
 from ingress.door.admission import is_operator, origin_allowed
 from ingress.door.transport import StarletteTransport
 from ingress.metrics import Metrics
@@ -38,7 +38,6 @@ from ingress.service import Service
 from ingress.session.life import Session
 from ingress.session.single import SingleFrame
 from ingress.settings import IngressSettings
-from ingress.tasks import STANDING
 from ingress.wire.replies import ModeInfo
 from ingress.wire.words import SUBPROTOCOL, Dialect, ErrorCode
 from models.catalog import MODES
@@ -104,7 +103,7 @@ class Ingress:
             settings.metrics.gather_timeout_s,
         )
         loop = asyncio.get_running_loop()
-        self._renewing = loop.create_task(self._service.roll.run(), name=STANDING)
+        self._renewing = loop.create_task(self._service.roll.run())
         self._draining = loop.create_task(self._drain_when_told())
 
     async def _drain_when_told(self) -> None:

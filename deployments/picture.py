@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from ray.exceptions import RayError
 from starlette.requests import ClientDisconnect
 
-from ingress.dispatch.dispatcher import Flight
+from ingress.dispatch.flight import Flight
 from ingress.service import Service
 from ingress.session.dialects import background_free
 from ingress.session.single import SingleFrame

@@ -109,7 +109,7 @@ class Metrics:
         In one step, so that accepted = disconnects + connections now holds at every moment.
         """
         reason = disconnect.reason
-        self.open_connections.labels(last).dec()
+        self.open_connections.labels(last.shown).dec()
         self.disconnects.labels(reason.name, reason.initiator).inc()
         self.connection_duration.observe(duration_s)
         if reason.name == "keepalive_timeout":
@@ -120,13 +120,13 @@ class Metrics:
         if after is State.CLOSED:
             return
         if before is not State.NEW:
-            self.open_connections.labels(before).dec()
-        self.open_connections.labels(after).inc()
+            self.open_connections.labels(before.shown).dec()
+        self.open_connections.labels(after.shown).inc()
 
     def _touch_every_series(self, modes: tuple[str, ...]) -> None:
         for row in DISCONNECTS.values():
             self.disconnects.labels(row.name, row.initiator)
-        for state in State:
+        for state in {state.shown for state in State}:
             self.sends_suppressed.labels(state)
             if state not in (State.NEW, State.CLOSED):
                 self.open_connections.labels(state)

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ingress.dispatch.dispatcher import Analyzer, Dispatcher
+from ingress.dispatch.dispatcher import Dispatcher
+from ingress.dispatch.flight import Analyzer
 from ingress.metrics import Metrics
 from ingress.resume.drain import Drainage
 from ingress.resume.parked import SessionStore
@@ -75,8 +76,3 @@ class Service:
                 for mode, d in self.dispatchers.items()
             },
         }
-
-    async def close(self) -> None:
-        """End every call in flight."""
-        for dispatcher in self.dispatchers.values():
-            await dispatcher.close()

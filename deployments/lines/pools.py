@@ -17,7 +17,7 @@ from ray.serve.handle import DeploymentHandle
 from deployments.lines.caller import Lines, NoReplica
 from deployments.lines.channel import CallFailed, ChannelLost
 from deployments.serve.handles import FAILED, GONE, apart, over_grpc
-from ingress.dispatch.dispatcher import AnalysisFailed, ModeFailed
+from ingress.dispatch.flight import AnalysisFailed, ModeFailed
 from ingress.service import StatsFailed
 from models.work import FrameOutcome, FrameRequest
 

@@ -20,87 +20,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
 
+from ingress.dispatch.flight import AnalysisFailed, Analyzer, Flight, Source
 from ingress.dispatch.window import Window
 from ingress.metrics import Metrics
 from ingress.settings import Batching
-from ingress.wire.pictures import Frame
-from models.work import FrameFailure, FrameOutcome, FrameRequest
+from ingress.tasks import named
+from models.work import FrameFailure, FrameOutcome
 
 log = logging.getLogger("segstream.dispatcher")
-
-
-class AnalysisFailed(Exception):
-    """A whole call failed; ``unavailable`` where no replica of the mode could take it."""
-
-    def __init__(self, why: str, *, unavailable: bool = False) -> None:
-        super().__init__(why)
-        self.unavailable = unavailable
-
-
-class ModeFailed(Exception):
-    """A mode could not be made ready; the words are for the peer."""
-
-
-class Analyzer(Protocol):
-    """The model deployments, as the connection layer sees them."""
-
-    async def analyze(self, mode: str, frames: Sequence[FrameRequest]) -> Sequence[FrameOutcome]:
-        """One outcome per frame, in order; raises AnalysisFailed for the whole call."""
-
-    async def prepare(self, mode: str) -> None:
-        """Return once ``mode`` can serve; raises ModeFailed."""
-
-
-@dataclass(slots=True, eq=False)
-class Flight:
-    """One frame from the moment it left the mailbox until it lands.
-
-    ``outcome`` is None while under way; a whole-call failure lands as
-    ``AnalysisFailed``. Times are seconds of the loop's clock.
-    """
-
-    source: Source
-    frame: Frame
-    request: FrameRequest
-    mode: str
-    received_at: float
-    taken_at: float
-    landed_at: float = 0.0
-    batch: int = 0
-    outcome: FrameOutcome | AnalysisFailed | None = None
-    abandoned: bool = False
-
-    @property
-    def queue_ms(self) -> float:
-        """From the frame's arrival until its call started."""
-        return round(1000 * (self.taken_at - self.received_at), 3)
-
-    @property
-    def call_ms(self) -> float:
-        """From its call's start until its outcome was there."""
-        return 1000 * (self.landed_at - self.taken_at)
-
-    @property
-    def total_ms(self) -> float:
-        """From the frame's arrival until its outcome was there."""
-        return 1000 * (self.landed_at - self.received_at)
-
-
-class Source(Protocol):
-    """A session, as the dispatcher sees it."""
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether ``take`` would give a flight."""
-
-    def take(self) -> Flight | None:
-        """The next frame to analyze, or None where it went stale meanwhile."""
-
-    def land(self, flight: Flight) -> None:
-        """``flight.outcome`` is there; called exactly once."""
 
 
 class Dispatcher:
@@ -114,7 +42,6 @@ class Dispatcher:
         self.window = Window(settings, replicas)
         self._analyzer = analyzer
         self._settings = settings
-        self._closed = False
         self._waiting: dict[Source, int] = {}  # and its turn, in rule 2's virtual time
         self._next_turn: dict[Source, int] = {}
         self._turn = 0
@@ -159,20 +86,12 @@ class Dispatcher:
             if all(flight.abandoned for flight in on_board):
                 call.cancel()
 
-    async def close(self) -> None:
-        """Cancel the calls in flight, wait for their end, and start no more."""
-        self._closed = True
-        calls = list(self._calls)
-        for call in calls:
-            call.cancel()
-        await asyncio.gather(*calls, return_exceptions=True)
-
     def _start_calls(self) -> None:
-        while self._waiting and not self._closed and len(self._calls) < self.window.calls:
+        while self._waiting and len(self._calls) < self.window.calls:
             batch = self._gather()
             if not batch:
                 break
-            call = asyncio.get_running_loop().create_task(self._call(batch))
+            call = asyncio.get_running_loop().create_task(self._call(batch), name=named("call"))
             self._calls[call] = batch
             call.add_done_callback(self._ended)
         self._calls_gauge.set(len(self._calls))
@@ -232,7 +151,7 @@ class Dispatcher:
             flight.landed_at = now
             flight.outcome = outcome
             flight.batch = len(batch)
-            flight.source.land(flight)
+            flight.landing.land(flight)
 
     def _ended(self, call: asyncio.Task[None]) -> None:
         batch = self._calls.pop(call)

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ingress.disconnects import Disconnect
-from ingress.lifecycle import SENDABLE, Event, State, fire
+from ingress.lifecycle import GREETED, SENDABLE, Event, State, fire, may
 
 # RFC 6455 section 5.5: a control frame carries at most 125 bytes, two of them the code.
 _MAX_REASON_BYTES = 123
@@ -74,6 +74,11 @@ class Connection:
         """Whether a message sent now would reach the transport."""
         return self.state in SENDABLE and not self._dead
 
+    @property
+    def is_greeted(self) -> bool:
+        """Whether the peer may say what it likes, and be told anything."""
+        return self.state in GREETED
+
     async def accept(self, subprotocol: str | None) -> bool:
         """Finish the handshake; False where the peer has gone meanwhile."""
         try:
@@ -85,13 +90,20 @@ class Connection:
         self._fire(Event.ACCEPT)
         return True
 
+    def hello(self) -> bool:
+        """The peer said hello; whether this was the time for it."""
+        timely = may(self.state, Event.HELLO)
+        if timely:
+            self._fire(Event.HELLO)
+        return timely
+
     def greet(self) -> None:
         """The peer may be sent anything from now on."""
         self._fire(Event.GREET)
 
     def drain(self) -> None:
         """The server will close soon; until then everything goes on."""
-        if self.state is State.OPEN:
+        if may(self.state, Event.DRAIN):
             self._fire(Event.DRAIN)
 
     async def receive(self) -> str | bytes:

@@ -25,7 +25,9 @@ TAKEN_OVER = "a newer connection took the session over"
 class Attached(Protocol):
     """A session with a connection, as the roll sees it."""
 
-    id: str
+    @property
+    def id(self) -> str:
+        """The session's, which is another once its client has come back for one."""
 
     @property
     def hold(self) -> Hold | None:

@@ -11,17 +11,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 
 from pydantic import ValidationError
 
-from ingress.dispatch.dispatcher import ModeFailed
+from ingress.dispatch.flight import ModeFailed
+from ingress.resume.parked import SessionSettings
 from ingress.service import Service, StatsFailed
 from ingress.session.figures import Figures
+from ingress.session.mailbox import Mailbox
 from ingress.session.outbox import Outbox
-from ingress.session.stream import Stream
+from ingress.session.progress import Progress
+from ingress.session.scene import Scene
+from ingress.tasks import named
 from ingress.wire.explain import explain, nearest
-from ingress.wire.replies import Error, ModeChanged, ServerMessage, Stats, VizUpdated
+from ingress.wire.replies import Error, ModeChanged, Stats, VizUpdated
 from ingress.wire.requests import ChangeMode, GetStats, SubscribeStats, UpdateViz
 from ingress.wire.words import ErrorCode, RequestId
 from models.view import UnknownClass, View
@@ -41,23 +44,34 @@ class Commands:
     def __init__(
         self,
         service: Service,
-        stream: Stream,
+        scene: Scene,
+        mailbox: Mailbox,
+        progress: Progress,
         figures: Figures,
         outbox: Outbox,
         tasks: asyncio.TaskGroup,
-        on_change: Callable[[], None],
     ) -> None:
-        """``on_change`` is called when mode, view or subscription are others."""
         self._service = service
-        self._stream = stream
+        self._scene = scene
+        self._mailbox = mailbox
+        self._progress = progress
         self._figures = figures
         self._outbox = outbox
         self._tasks = tasks
-        self._on_change = on_change
         self._under_way: dict[asyncio.Task[None], ChangeMode | GetStats | SubscribeStats] = {}
         self._mode_change = 0
         self._subscription: asyncio.Task[None] | None = None
-        self.stats_every_s = 0.0
+        self._stats_every_s = 0.0
+
+    @property
+    def in_force(self) -> SessionSettings:
+        """What outlives the connection: mode, view, subscription."""
+        return SessionSettings(self._scene.mode, self._scene.view, self._stats_every_s)
+
+    def adopt(self, settings: SessionSettings) -> None:
+        """Put settings in force that outlived a connection."""
+        self._scene.adopt(settings.mode, settings.view)
+        self._subscribe(settings.stats_every_s)
 
     def handle(self, command: Command) -> None:
         """Carry out ``command``, now or in a task; replies go to the outbox."""
@@ -81,9 +95,9 @@ class Commands:
         else:
             work = self._send_stats(command.id)
         if isinstance(command, SubscribeStats):
-            self.subscribe(command.interval_s)
-            self._on_change()
-        task = self._tasks.create_task(work)
+            self._subscribe(command.interval_s)
+            self._changed()
+        task = self._tasks.create_task(work, name=named(command.type))
         self._under_way[task] = command
         task.add_done_callback(self._done)
 
@@ -110,65 +124,70 @@ class Commands:
             self._refuse(command.id, ErrorCode.MODE_CHANGE_FAILED, str(error))
             return
         except TimeoutError:
-            why = f"{mode} was not ready within {timeout_s:g} s; {self._stream.mode} goes on"
+            why = f"{mode} was not ready within {timeout_s:g} s; {self._scene.mode} goes on"
             self._refuse(command.id, ErrorCode.MODE_CHANGE_FAILED, why)
             return
         if turn != self._mode_change:
             why = f"a newer change_mode took the place of this one to {mode}"
             self._refuse(command.id, ErrorCode.MODE_CHANGE_FAILED, why)
             return
-        self._stream.switch(mode)
-        self._on_change()
-        labels = self._service.modes[mode].labels
-        self._reply(ModeChanged(reply_to=command.id, model_mode=mode, class_labels=labels))
+        self._mailbox.switch(mode)
+        self._changed()
+        self._outbox.put(
+            ModeChanged(reply_to=command.id, model_mode=mode, class_labels=self._scene.labels)
+        )
 
     def _update_viz(self, command: UpdateViz) -> None:
-        class_count = len(self._service.modes[self._stream.mode].labels)
         try:
-            self._stream.view = self._stream.view.updated(command.settings, class_count)
+            self._scene.lay_over(command.settings)
         except ValidationError as error:
             self._refuse(command.id, ErrorCode.VIZ_UPDATE_FAILED, explain(error, View))
         except UnknownClass as error:
             self._refuse(command.id, ErrorCode.VIZ_UPDATE_FAILED, str(error))
         else:
-            self._on_change()
-            settings = self._stream.view.model_dump(mode="json")
-            self._reply(VizUpdated(reply_to=command.id, settings=settings))
+            self._changed()
+            settings = self._scene.view.model_dump(mode="json")
+            self._outbox.put(VizUpdated(reply_to=command.id, settings=settings))
 
     async def _send_stats(self, reply_to: RequestId | None) -> None:
-        masks = list(self._stream.masks)
+        masks = list(self._scene.masks)
         try:
-            scene = await self._service.analyst.scene(self._stream.mode, masks)
+            scene = await self._service.analyst.scene(self._scene.mode, masks)
         except StatsFailed as error:
             self._refuse(reply_to, ErrorCode.STATS_FAILED, str(error))
             return
         now = asyncio.get_running_loop().time()
         mean, least, greatest = self._figures.inference_ms()
-        self._reply(
+        self._outbox.put(
             Stats(
                 reply_to=reply_to,
                 avg_inference_ms=mean,
                 min_inference_ms=least,
                 max_inference_ms=greatest,
                 avg_fps=self._figures.fps(now),
-                session={"mode": self._stream.mode, **self._figures.summary(now)},
+                session={"mode": self._scene.mode, **self._figures.summary(now)},
                 scene=dict(scene),
                 server=await self._service.load(),
             )
         )
 
-    def subscribe(self, interval_s: float) -> None:
+    def _changed(self) -> None:
+        """Have the settings in force written to the store."""
+        if self._progress.hold is not None:
+            self._progress.hold.change(self.in_force)
+
+    def _subscribe(self, interval_s: float) -> None:
         """Replace the subscription; the statistics at its start, or end, are a reply of their own.
 
         They are not part of it, so a newer subscription takes no reply away.
         """
-        self.stats_every_s = interval_s
+        self._stats_every_s = interval_s
         if self._subscription is not None:
             self._subscription.cancel()
             self._subscription = None
         if interval_s:
             work = self._send_stats_every(max(interval_s, MIN_INTERVAL_S))
-            self._subscription = self._tasks.create_task(work)
+            self._subscription = self._tasks.create_task(work, name=named("subscription"))
 
     async def _send_stats_every(self, interval_s: float) -> None:
         while True:
@@ -181,7 +200,4 @@ class Commands:
         return f"model_mode: no such mode{hint}"
 
     def _refuse(self, reply_to: RequestId | None, code: ErrorCode, why: str) -> None:
-        self._reply(Error(reply_to=reply_to, code=code, message=why))
-
-    def _reply(self, message: ServerMessage) -> None:
-        self._outbox.put_control(message)
+        self._outbox.put(Error(reply_to=reply_to, code=code, message=why))

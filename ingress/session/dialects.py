@@ -1,21 +1,21 @@
 """How each dialect says what a session has to say.
 
-The two differ in how frames are answered, and in nothing else: plain answers
-every frame in order, in base64, and tells of each drop; v1 answers in binary
-within the client's credit and gathers drops. Control messages are the same.
+The two differ in how frames are answered, and in nothing else: plain answers every frame, in
+base64, errors in their turn among the results, and tells of each drop; v1 answers the newest
+frames, in binary, within the credit that the client acknowledges. Control messages are the same.
+
+A voice returns what is to be said; the outbox knows when, and ``ingress.wire.said`` how.
 """
 
 from __future__ import annotations
 
 import base64
-import json
 from typing import Protocol
 
-from ingress.dispatch.dispatcher import Flight
+from ingress.dispatch.flight import Flight
 from ingress.session.figures import Figures
-from ingress.session.outbox import Outbox
-from ingress.wire.pictures import ClassShare, Frame, Result, ResultMeta, encode_result
-from ingress.wire.replies import Error, ModeInfo
+from ingress.wire.pictures import ClassShare, Frame, Result, ResultMeta
+from ingress.wire.replies import Dropped, Error, ModeInfo, Segmentation
 from ingress.wire.words import Dialect, DropCause, ErrorCode
 from models.work import FrameResult
 
@@ -40,41 +40,36 @@ def background_free(result: FrameResult, mode: ModeInfo) -> tuple[ClassShare, ..
 class Voice(Protocol):
     """One dialect's way to answer frames."""
 
-    dialect: Dialect
-    answers_in_order: bool
-    result_type: str
+    answers_all: bool  # each frame in its turn; else the newest, and errors at once
+    acknowledged: bool  # by the client; else a result that has left counts as received
 
     def waiting_room(self, in_flight_limit: int, outstanding: int) -> int:
         """How many frames may wait, given how many are past the mailbox."""
 
     def result(
         self, seq: int, flight: Flight, result: FrameResult, mode: ModeInfo, figures: Figures
-    ) -> str | bytes:
-        """The message for a frame that got its result; ``figures`` hold it already."""
+    ) -> Result | Segmentation:
+        """The answer to a frame that got its result; ``figures`` hold it already."""
 
     def failure(self, frame: Frame, code: ErrorCode, why: str) -> Error:
-        """The message for a frame that got an error."""
+        """The answer to a frame that got an error."""
 
-    def dropped(self, frame: Frame, cause: DropCause, outbox: Outbox) -> None:
-        """Tell of a frame that was let go."""
+    def dropped(self, frame: Frame, cause: DropCause) -> Error | Dropped:
+        """What is said of a frame that was let go."""
 
 
 class PlainVoice:
     """The original client's dialect."""
 
-    dialect = Dialect.PLAIN
-    answers_in_order = True
-    result_type = "segmentation"
+    answers_all = True
+    acknowledged = False
 
     def waiting_room(self, in_flight_limit: int, outstanding: int) -> int:
         return max(1, in_flight_limit - outstanding)
 
     def result(
         self, seq: int, flight: Flight, result: FrameResult, mode: ModeInfo, figures: Figures
-    ) -> str:
-        head = {"type": "segmentation"}
-        if flight.frame.timestamp is not None:
-            head["timestamp"] = flight.frame.timestamp  # type: ignore[assignment]
+    ) -> Segmentation:
         metadata = {
             "inference_time_ms": round(result.stages_ms["inference"], 3),
             "total_time_ms": round(flight.total_ms, 3),
@@ -86,30 +81,31 @@ class PlainVoice:
             "height": result.height,
             "media_type": result.media_type,
         }
-        return json.dumps(
-            {**head, "data": base64.b64encode(result.payload).decode(), "metadata": metadata}
+        return Segmentation(
+            timestamp=flight.frame.timestamp,
+            data=base64.b64encode(result.payload).decode(),
+            metadata=metadata,
         )
 
     def failure(self, frame: Frame, code: ErrorCode, why: str) -> Error:
         return Error(code=code, message=why, timestamp=frame.timestamp)
 
-    def dropped(self, frame: Frame, cause: DropCause, outbox: Outbox) -> None:
-        outbox.put_control(self.failure(frame, ErrorCode.FRAME_DROPPED, _DROP_WORDS[cause]))
+    def dropped(self, frame: Frame, cause: DropCause) -> Error:
+        return self.failure(frame, ErrorCode.FRAME_DROPPED, _DROP_WORDS[cause])
 
 
 class V1Voice:
     """``segstream.v1``."""
 
-    dialect = Dialect.V1
-    answers_in_order = False
-    result_type = "result"
+    answers_all = False
+    acknowledged = True
 
     def waiting_room(self, in_flight_limit: int, outstanding: int) -> int:
         return in_flight_limit
 
     def result(
         self, seq: int, flight: Flight, result: FrameResult, mode: ModeInfo, figures: Figures
-    ) -> bytes:
+    ) -> Result:
         meta = ResultMeta(
             mode=mode.name,
             width=result.width,
@@ -119,15 +115,13 @@ class V1Voice:
             batch=flight.batch,
             classes=background_free(result, mode),
         )
-        return encode_result(
-            Result(seq, flight.frame.seq, flight.frame.captured_us, meta, result.payload)
-        )
+        return Result(seq, flight.frame.seq, flight.frame.captured_us, meta, result.payload)
 
     def failure(self, frame: Frame, code: ErrorCode, why: str) -> Error:
         return Error(code=code, message=why, frame_seq=frame.seq)
 
-    def dropped(self, frame: Frame, cause: DropCause, outbox: Outbox) -> None:
-        outbox.put_dropped(frame.seq, cause)
+    def dropped(self, frame: Frame, cause: DropCause) -> Dropped:
+        return Dropped(frames=(frame.seq,), cause=cause)
 
 
 VOICES: dict[Dialect, Voice] = {Dialect.PLAIN: PlainVoice(), Dialect.V1: V1Voice()}

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from ingress.service import Service
-from ingress.session.stream import Stream
+from ingress.session.scene import Scene
 from ingress.wire.replies import Connected, Welcome
 from ingress.wire.words import RequestId
 
 
-def connected(service: Service, stream: Stream) -> Connected:
+def connected(service: Service, scene: Scene) -> Connected:
     """What a plain client is told before it says anything."""
-    mode = service.modes[stream.mode]
     return Connected(
         available_models=tuple(service.modes),
-        class_labels=mode.labels,
-        current_model=mode.name,
+        class_labels=scene.labels,
+        current_model=scene.mode,
     )
 
 
 def welcome(
     service: Service,
-    stream: Stream,
+    scene: Scene,
     *,
     session: str,
     resume_token: str,
@@ -44,7 +43,7 @@ def welcome(
         max_frame_bytes=settings.limits.max_frame_bytes,
         max_frame_pixels=settings.limits.max_frame_pixels,
         modes=tuple(service.modes.values()),
-        mode=stream.mode,
-        viz=stream.view.model_dump(mode="json"),
+        mode=scene.mode,
+        viz=scene.view.model_dump(mode="json"),
         retry_ms=settings.retry_ms,
     )

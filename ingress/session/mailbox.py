@@ -1,20 +1,31 @@
-"""The waiting frames of one session, and the credit that lets results out.
+"""Where the frames of one session wait for a call.
 
 Rules
-1. A mailbox is bounded; the newest frame wins, and what it displaced is
-   returned, because every frame must end in a result, an error or a drop.
-2. Credit is the protocol's own backpressure: a transport can buffer without
-   bound and not say so (Serve's default proxy does), so only what the client
-   acknowledges frees a place. A frame takes its place when it leaves the
-   mailbox, so no result is ever made that may not be sent.
+1. A mailbox is bounded and the newest frame wins; every frame that leaves it unanswered
+   is told to the client and counted (``Delivery.drop``).
+2. A frame leaves when a call takes it and the credit has a place, not before: so it is
+   the newest one, and nothing is analyzed that may not be sent.
+3. Beyond the bound the oldest leaves at once. Within it, where a dialect answers only the
+   newest, the older ones leave when a call starts: had the newer frame displaced them on
+   arrival, a client that sends the next as soon as one is dropped would spin (ADR 5).
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from dataclasses import dataclass
 
+from ingress.dispatch.flight import Flight
+from ingress.service import Service
+from ingress.session.account import Account
+from ingress.session.credit import Credit
+from ingress.session.delivery import Delivery
+from ingress.session.dialects import Voice
+from ingress.session.scene import Scene
 from ingress.wire.pictures import Frame
+from ingress.wire.words import DropCause
+from models.work import FrameRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,109 +37,85 @@ class Waiting:
 
 
 class Mailbox:
-    """Frames that wait for a call, oldest first."""
+    """What comes in: the ``Source`` of one session for the dispatcher of its mode."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        service: Service,
+        voice: Voice,
+        scene: Scene,
+        credit: Credit,
+        delivery: Delivery,
+        account: Account,
+    ) -> None:
+        self._service = service
+        self._voice = voice
+        self._scene = scene
+        self._credit = credit
+        self._delivery = delivery
+        self._account = account
         self._waiting: deque[Waiting] = deque()
-
-    def __len__(self) -> int:
-        return len(self._waiting)
+        self._clock = asyncio.get_running_loop().time
 
     @property
     def size_bytes(self) -> int:
+        """Pictures that wait."""
         return sum(len(item.frame.image) for item in self._waiting)
 
-    def put(self, item: Waiting, room: int) -> list[Waiting]:
-        """Add the newest frame; returns the oldest ones that had to leave to keep ``room``."""
-        assert room >= 1
-        self._waiting.append(item)
-        return [self._waiting.popleft() for _ in range(len(self._waiting) - room)]
-
-    def take(self) -> Waiting | None:
-        """The oldest waiting frame, or None."""
-        return self._waiting.popleft() if self._waiting else None
-
-    def take_newest(self) -> tuple[Waiting | None, list[Waiting]]:
-        """The newest waiting frame, or None, and the older ones, which leave with it."""
-        newest = self._waiting.pop() if self._waiting else None
-        return newest, self.clear()
-
-    def expired(self, before: float) -> list[Waiting]:
-        """Remove and return the frames that came before that moment."""
-        gone = []
-        while self._waiting and self._waiting[0].received_at < before:
-            gone.append(self._waiting.popleft())
-        return gone
-
-    def clear(self) -> list[Waiting]:
-        """Remove and return everything."""
-        gone, self._waiting = list(self._waiting), deque()
-        return gone
-
-
-class CreditWindow:
-    """At most ``limit`` frames between leaving the mailbox and being acknowledged."""
-
-    def __init__(self, limit: int, sent_seq: int = 0, acked_seq: int = 0) -> None:
-        self.limit = limit
-        self._under_way = 0
-        self._sent_seq = sent_seq
-        self._acked_seq = acked_seq
-
     @property
-    def sent_seq(self) -> int:
-        """The seq of the newest result; the first is 1."""
-        return self._sent_seq
+    def is_ready(self) -> bool:
+        return bool(self._waiting) and self._credit.available > 0
 
-    @property
-    def acked_seq(self) -> int:
-        """The newest seq that was acknowledged; 0 before the first."""
-        return self._acked_seq
+    def arrive(self, frame: Frame) -> None:
+        """A frame came in: the newest of the session."""
+        self._account.arrived()
+        self._waiting.append(Waiting(frame, self._clock()))
+        room = self._voice.waiting_room(self._credit.limit, self._credit.outstanding)
+        cause = DropCause.SUPERSEDED if self._credit.available > 0 else DropCause.NO_CREDIT
+        while len(self._waiting) > room:
+            self._let_go(self._waiting.popleft(), cause)
+        self.offer()
 
-    @property
-    def unacked(self) -> int:
-        return self._sent_seq - self._acked_seq
+    def offer(self) -> None:
+        """Queue for a call where a frame may leave."""
+        if self.is_ready:
+            self._service.dispatchers[self._scene.mode].offer(self)
 
-    @property
-    def outstanding(self) -> int:
-        """Places taken: frames under way and results not yet acknowledged."""
-        return self._under_way + self.unacked
+    def take(self) -> Flight | None:
+        now = self._clock()
+        oldest = now - self._service.settings.limits.max_frame_age_s
+        while self._waiting and self._waiting[0].received_at < oldest:
+            self._let_go(self._waiting.popleft(), DropCause.STALE)
+        if not self._waiting:
+            return None
+        if self._voice.answers_all:
+            waiting = self._waiting.popleft()
+        else:
+            waiting = self._waiting.pop()
+            self._clear(DropCause.SUPERSEDED)
+        self._credit.reserve()
+        request = FrameRequest(waiting.frame.image, self._scene.view)
+        flight = Flight(
+            self, self._delivery, waiting.frame, request, self._scene.mode, waiting.received_at, now
+        )
+        self._delivery.expect(flight)
+        return flight
 
-    @property
-    def available(self) -> int:
-        return self.limit - self.outstanding
+    def switch(self, mode: str) -> None:
+        """Frames that wait now, and all later ones, go to ``mode``."""
+        if mode != self._scene.mode:
+            self._service.dispatchers[self._scene.mode].withdraw(self)
+            self._scene.change(mode)
+            self.offer()
 
-    def reserve(self) -> None:
-        """Take a place for a frame that leaves the mailbox."""
-        assert self.available > 0
-        self._under_way += 1
+    def end(self) -> None:
+        """The connection has ended: what waits is dropped, for a resume to tell."""
+        self._service.dispatchers[self._scene.mode].withdraw(self)
+        self._clear(DropCause.DISCONNECTED)
 
-    def release(self) -> None:
-        """Give back the place of a frame that ended without a result."""
-        assert self._under_way > 0
-        self._under_way -= 1
+    def _clear(self, cause: DropCause) -> None:
+        while self._waiting:
+            self._let_go(self._waiting.popleft(), cause)
 
-    def emit(self) -> int:
-        """Turn a reserved place into an unacknowledged result; returns its seq."""
-        self.release()
-        self._sent_seq += 1
-        return self._sent_seq
-
-    def ack(self, seq: int) -> bool:
-        """Free the places up to ``seq``; True where that freed any.
-
-        Raises:
-            AckAhead: no result of that seq was sent yet.
-        """
-        if seq > self._sent_seq:
-            raise AckAhead(seq, self._sent_seq)
-        freed = seq > self._acked_seq
-        self._acked_seq = max(seq, self._acked_seq)
-        return freed
-
-
-class AckAhead(ValueError):
-    """A client acknowledged what it was never sent."""
-
-    def __init__(self, seq: int, sent_seq: int) -> None:
-        super().__init__(f"ack: {seq} is ahead of the newest result, {sent_seq}")
+    def _let_go(self, waiting: Waiting, cause: DropCause) -> None:
+        self._delivery.drop(waiting.frame, cause, self._scene.mode)

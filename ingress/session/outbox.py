@@ -4,7 +4,7 @@ Control messages (replies, errors, pings) go first and are never dropped: a
 peer that lets them pile up past the bound is not reading, and ``on_full`` ends
 its connection. Notices of dropped frames are gathered while the writer is
 busy and leave as one control message per cause. Results are bounded by the session's
-credit, so their lane needs no bound of its own.
+credit, so their lane needs no bound of its own; they are encoded when they are sent.
 
 Once the session is known and can be resumed, replies, errors, drops and statistics are
 numbered and kept in a ring as well, sent or not: what a returning client is sent
@@ -19,27 +19,41 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ingress.resume.parked import ControlRing, Numbered
-from ingress.wire.replies import NUMBERED, Dropped, ServerMessage
+from ingress.wire.pictures import Result
+from ingress.wire.replies import NUMBERED, Dropped, Segmentation, ServerMessage
+from ingress.wire.said import RESULT, Said, encoded, kind_of, size_of
 from ingress.wire.text import encode_text, type_of
 from ingress.wire.words import DropCause
 
 _MAX_DROPS = 4096
 
 
-def size_of(message: str | bytes) -> int:
-    """Bytes of a message on the wire; ASCII text, which nearly all is, is not encoded to count."""
-    if isinstance(message, str) and not message.isascii():
-        return len(message.encode())
-    return len(message)
-
-
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One message to send, and the ``type`` under which it is counted."""
+    """One message to send, and the ``type`` under which it is counted.
+
+    ``what`` is the message itself where it was numbered or sent before.
+    """
 
     kind: str
-    data: str | bytes
+    what: str | bytes | Said
+    size_bytes: int
     is_result: bool = False
+
+    @property
+    def message(self) -> str | bytes:
+        """What goes to the client."""
+        return self.what if isinstance(self.what, str | bytes) else encoded(self.what)
+
+
+def _held_by(said: Said) -> int:
+    """The bytes of the picture in it."""
+    match said:
+        case Result():
+            return len(said.payload)
+        case Segmentation():
+            return len(said.data)
+    return 0
 
 
 class Outbox:
@@ -71,8 +85,17 @@ class Outbox:
         """From here on, number what a resume may have to send again, and keep it in ``ring``."""
         self._ring = ring
 
-    def put_control(self, message: ServerMessage) -> None:
-        """Append to the control lane; at its bound the message is let go and ``on_full`` called."""
+    def put(self, message: ServerMessage) -> None:
+        """Append to the control lane; at its bound the message is let go and ``on_full`` called.
+
+        Drops are gathered first.
+        """
+        if isinstance(message, Dropped):
+            self._gather(message)
+        else:
+            self._put_control(message)
+
+    def _put_control(self, message: ServerMessage) -> None:
         kind = type_of(type(message))
         if self._ring is not None and type(message) in NUMBERED:
             seq = self._ring.newest + 1
@@ -80,28 +103,28 @@ class Outbox:
             self._ring.append(Numbered(seq, kind, text))
         else:
             text = encode_text(message)
-        self._put(kind, text)
+        self._put_text(kind, text)
 
     def replay(self, message: Numbered) -> None:
         """Append a numbered message again; what is sent again comes on top of the bounds."""
         self._max_messages += 1
         self._max_bytes += size_of(message.text)
-        self._put(message.kind, message.text)
+        self._put_text(message.kind, message.text)
 
-    def _put(self, kind: str, text: str) -> None:
+    def _put_text(self, kind: str, text: str) -> None:
         size = size_of(text)
         if len(self._control) >= self._max_messages or self._control_bytes + size > self._max_bytes:
             self._on_full()
             return
-        self._control.append(Outgoing(kind, text))
+        self._control.append(Outgoing(kind, text, size))
         self._control_bytes += size
         self._filled.set()
 
-    def put_dropped(self, seq: int, cause: DropCause) -> None:
-        """Note that the frame ``seq`` gets no result."""
-        if len(self._drops.get(cause, ())) >= _MAX_DROPS:
+    def _gather(self, dropped: Dropped) -> None:
+        """Note which frames get no result."""
+        if len(self._drops.get(dropped.cause, ())) >= _MAX_DROPS:
             self.tell_drops()
-        self._drops.setdefault(cause, []).append(seq)
+        self._drops.setdefault(dropped.cause, []).extend(dropped.frames)
         self._filled.set()
 
     def tell_drops(self) -> None:
@@ -111,12 +134,19 @@ class Outbox:
 
     def _tell_cause(self) -> None:
         cause, frames = self._drops.popitem()
-        self.put_control(Dropped(frames=tuple(frames), cause=cause))
+        self._put_control(Dropped(frames=tuple(frames), cause=cause))
 
-    def put_result(self, kind: str, data: str | bytes) -> None:
-        """Append to the lane of results."""
-        self._results.append(Outgoing(kind, data, is_result=True))
-        self._results_bytes += size_of(data)
+    def put_result(self, said: Said) -> None:
+        """Append to the lane of results; errors are in it where they have their turn there."""
+        self._put_result(Outgoing(kind_of(said), said, _held_by(said), is_result=True))
+
+    def replay_result(self, message: bytes) -> None:
+        """Append a result again that was made before the connection was lost."""
+        self._put_result(Outgoing(RESULT, message, len(message), is_result=True))
+
+    def _put_result(self, outgoing: Outgoing) -> None:
+        self._results.append(outgoing)
+        self._results_bytes += outgoing.size_bytes
         self._filled.set()
 
     async def take(self) -> Outgoing:
@@ -126,11 +156,11 @@ class Outbox:
                 self._tell_cause()
             if self._control:
                 outgoing = self._control.popleft()
-                self._control_bytes -= size_of(outgoing.data)
+                self._control_bytes -= outgoing.size_bytes
                 return outgoing
             if self._results:
                 outgoing = self._results.popleft()
-                self._results_bytes -= size_of(outgoing.data)
+                self._results_bytes -= outgoing.size_bytes
                 return outgoing
             self._filled.clear()
             await self._filled.wait()

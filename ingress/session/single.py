@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from ingress.dispatch.dispatcher import Flight
+from ingress.dispatch.flight import Flight
 from ingress.service import Service
 from ingress.wire.pictures import Frame
 from models.view import View
@@ -12,12 +12,12 @@ from models.work import FrameRequest
 
 
 class SingleFrame:
-    """A ``Source`` of exactly one frame."""
+    """A ``Source`` of exactly one frame, and its ``Landing``."""
 
     def __init__(self, image: bytes, view: View, mode: str) -> None:
         loop = asyncio.get_running_loop()
         self._flight = Flight(
-            self, Frame(0, 0, 0, image), FrameRequest(image, view), mode, loop.time(), 0.0
+            self, self, Frame(0, 0, 0, image), FrameRequest(image, view), mode, loop.time(), 0.0
         )
         self._taken = False
         self._landed: asyncio.Future[None] = loop.create_future()

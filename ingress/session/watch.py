@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from ingress.disconnects import Disconnect
 from ingress.door.connection import Connection
-from ingress.lifecycle import State
+from ingress.lifecycle import GREETED, State
 from ingress.settings import IngressSettings
 from ingress.wire.words import Dialect
 
@@ -36,7 +36,6 @@ class Watch:
         self.born_at = self.heard_at = self._active_at = self._pinged_at = self._clock()
         self._ping_out: int | None = None
         self._no_credit_since: float | None = None
-        self._hello_said = False
 
     @property
     def age_s(self) -> float:
@@ -51,10 +50,6 @@ class Watch:
     def heard(self) -> None:
         """Something came from the client."""
         self.heard_at = self._clock()
-
-    def hello(self) -> None:
-        """It was the hello; the welcome may have to wait for the session store."""
-        self._hello_said = True
 
     def active(self) -> None:
         """It was a frame or a command."""
@@ -108,8 +103,8 @@ class Watch:
         )
 
     def _heartbeat_due(self, state: State, now: float) -> bool:
-        greeted = state in (State.OPEN, State.DRAINING)
-        return self._v1 and greeted and now >= self._pinged_at + self._keepalive.heartbeat_s
+        due = now >= self._pinged_at + self._keepalive.heartbeat_s
+        return self._v1 and state in GREETED and due
 
     def _deadlines(self, state: State) -> list[Deadline]:
         """When each rule would end the connection, as things stand."""
@@ -125,7 +120,7 @@ class Watch:
             silence_s = self._keepalive.heartbeat_s + self._keepalive.timeout_s
             silent = Disconnect("keepalive_timeout", f"nothing was heard for {silence_s:g} s")
             deadlines.append((self.heard_at + silence_s, silent))
-        if state is State.ACCEPTED and not self._hello_said:
+        if state is State.ACCEPTED:
             hello_s = limits.hello_timeout_s
             mute = Disconnect("hello_timeout", f"no hello within {hello_s:g} s")
             deadlines.append((self.born_at + hello_s, mute))

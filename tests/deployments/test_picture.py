@@ -14,11 +14,12 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from deployments.picture import OPENAPI, PictureRefused, answer, flown, read_body, read_query
-from ingress.dispatch.dispatcher import AnalysisFailed, Flight
+from ingress.dispatch.flight import AnalysisFailed, Flight
 from ingress.session.single import SingleFrame
 from ingress.wire.pictures import Frame
 from models.view import View
 from models.work import FrameFailure, FrameOutcome, FrameRequest, FrameResult
+from tests.ingress.turns import end_calls
 from tests.ingress.world import World, new_world
 
 STAGES = {"decode": 1.0, "inference": 2.0, "render": 1.0, "encode": 1.0}
@@ -169,7 +170,7 @@ async def test_a_picture_that_the_model_has_no_time_for_is_refused_in_words() ->
     world.analyzer.gate = asyncio.Event()  # never opens
     with pytest.raises(PictureRefused) as caught:
         await flown(SingleFrame(b"picture", View(), "person"), world.service)
-    await world.service.close()
+    await end_calls(world.service)
     status, code, message = refusal(caught)
     assert (status, code) == (503, "OVERLOADED")
     assert "try again" in message
@@ -178,7 +179,9 @@ async def test_a_picture_that_the_model_has_no_time_for_is_refused_in_words() ->
 async def landed(outcome: FrameOutcome | AnalysisFailed | None) -> Flight:
     source = SingleFrame(b"x", View(), "person")
     request = FrameRequest(b"x", View())
-    return Flight(source, Frame(0, 0, 0, b"x"), request, "person", 10.0, 10.005, outcome=outcome)
+    return Flight(
+        source, source, Frame(0, 0, 0, b"x"), request, "person", 10.0, 10.005, outcome=outcome
+    )
 
 
 def result(payload: bytes, media_type: str) -> FrameResult:

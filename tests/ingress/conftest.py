@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from tests.ingress.fakes import FakeStore, FakeTransport
+from tests.ingress.turns import end_calls
 from tests.ingress.world import MakeWorld, World, new_world
 
-pytest.register_assert_rewrite("tests.ingress.life")  # its checks are asserts, as a test's are
+# Their checks are asserts, as a test's are.
+pytest.register_assert_rewrite("tests.ingress.life", "tests.ingress.session.meeting")
 
 
 @pytest.fixture
@@ -24,7 +26,7 @@ async def make_world() -> AsyncIterator[MakeWorld]:
 
     yield make
     for world in made:
-        await world.service.close()
+        await end_calls(world.service)
 
 
 @pytest.fixture

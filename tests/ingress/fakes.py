@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ingress.disconnects import Disconnect
-from ingress.dispatch.dispatcher import ModeFailed
+from ingress.dispatch.flight import ModeFailed
 from ingress.door.connection import TransportLost
 from ingress.resume.memory_store import MemoryStore
 from ingress.resume.parked import Claim, Parked, Renewal, StoreLost, Title

@@ -8,14 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingress.lifecycle import SENDABLE, TRANSITIONS, Event, IllegalTransition, State, fire
+from ingress.lifecycle import SENDABLE, TRANSITIONS, Event, IllegalTransition, State, fire, may
 
 ROWS = [
     (State.NEW, Event.ACCEPT, State.ACCEPTED),
     (State.NEW, Event.END, State.CLOSED),
+    (State.ACCEPTED, Event.HELLO, State.GREETING),
     (State.ACCEPTED, Event.GREET, State.OPEN),
     (State.ACCEPTED, Event.CLOSE, State.CLOSING),
     (State.ACCEPTED, Event.END, State.CLOSED),
+    (State.GREETING, Event.GREET, State.OPEN),
+    (State.GREETING, Event.CLOSE, State.CLOSING),
+    (State.GREETING, Event.END, State.CLOSED),
     (State.OPEN, Event.DRAIN, State.DRAINING),
     (State.OPEN, Event.CLOSE, State.CLOSING),
     (State.OPEN, Event.END, State.CLOSED),
@@ -44,13 +48,28 @@ def test_a_pair_that_the_table_lacks_is_an_error(state: State, event: Event) -> 
         fire(state, event)
 
 
+@pytest.mark.parametrize(("state", "event"), list(itertools.product(State, Event)))
+def test_what_may_happen_is_what_the_table_has(state: State, event: Event) -> None:
+    assert may(state, event) is ((state, event) in LEGAL)
+
+
+def test_hello_may_be_said_once() -> None:
+    assert [state for state in State if may(state, Event.HELLO)] == [State.ACCEPTED]
+
+
+def test_a_client_is_shown_as_accepted_until_it_is_greeted() -> None:
+    assert {state: state.shown for state in State if state.shown is not state} == {
+        State.GREETING: State.ACCEPTED
+    }
+
+
 @pytest.mark.parametrize("state", State)
 def test_loss_leads_to_closed_from_anywhere(state: State) -> None:
     assert fire(state, Event.END) is State.CLOSED
 
 
 def test_messages_are_sent_only_while_the_peer_can_use_them() -> None:
-    assert {State.ACCEPTED, State.OPEN, State.DRAINING} == SENDABLE
+    assert {State.ACCEPTED, State.GREETING, State.OPEN, State.DRAINING} == SENDABLE
 
 
 @given(st.lists(st.sampled_from(Event)))

@@ -10,7 +10,6 @@ from ingress.session.single import SingleFrame
 from ingress.wire.words import Dialect
 from models.catalog import MODES
 from models.view import View
-from models.work import FrameFailure
 from tests.ingress.fakes import FakeTransport
 from tests.ingress.turns import settle
 from tests.ingress.world import MakeWorld, World
@@ -47,23 +46,3 @@ async def test_the_load_shows_what_waits_in_each_mode(make_world: MakeWorld) -> 
     await running
     world.analyzer.gate.set()
     await waiting
-
-
-async def test_closing_ends_the_calls_of_every_mode(world: World) -> None:
-    world.analyzer.gate = asyncio.Event()
-    shots = [SingleFrame(b"x", View(), mode).flight(world.service) for mode in MODES]
-    waiting = asyncio.gather(*shots)
-    await settle()
-    assert world.analyzer.running == len(MODES)
-    await world.service.close()
-    assert world.analyzer.running == 0
-    assert all(isinstance(flight.outcome, FrameFailure) for flight in await waiting)
-
-
-async def test_closing_ends_calls_that_have_not_taken_a_step(world: World) -> None:
-    waiting = asyncio.create_task(SingleFrame(b"x", View(), "person").flight(world.service))
-    await asyncio.sleep(0)  # offered: the call is made and has not begun
-    await world.service.close()
-    async with asyncio.timeout(1):
-        assert isinstance((await waiting).outcome, FrameFailure)
-    assert world.analyzer.calls == []

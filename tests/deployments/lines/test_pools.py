@@ -15,7 +15,7 @@ from deployments.lines import pools as module
 from deployments.lines.caller import NoReplica
 from deployments.lines.channel import CallFailed, ChannelLost
 from deployments.lines.pools import Pools, StatsPool
-from ingress.dispatch.dispatcher import AnalysisFailed, ModeFailed
+from ingress.dispatch.flight import AnalysisFailed, ModeFailed
 from ingress.service import StatsFailed
 from models.view import View
 from models.work import FrameFailure, FrameRequest

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from ingress.dispatch.dispatcher import AnalysisFailed, Dispatcher, Flight
+from ingress.dispatch.dispatcher import Dispatcher
+from ingress.dispatch.flight import AnalysisFailed, Flight
 from ingress.wire.pictures import Frame
 from models.view import View
 from models.work import FrameFailure, FrameOutcome, FrameRequest, FrameResult
@@ -34,7 +35,7 @@ class Client:
         self.backlog -= 1
         image = self.name.encode().ljust(self.size)
         request = FrameRequest(image, View())
-        return Flight(self, Frame(1, 0, 0, image), request, "person", 0.0, 0.0)
+        return Flight(self, self, Frame(1, 0, 0, image), request, "person", 0.0, 0.0)
 
     def land(self, flight: Flight) -> None:
         self.landed.append(flight)
@@ -300,17 +301,3 @@ async def test_a_bug_in_a_call_is_counted_and_logged_once_and_its_frames_land(
     assert isinstance(client.landed[0].outcome, FrameFailure)
     assert world.count("unhandled_exceptions_total") == 1
     assert [record.exc_info is not None for record in caplog.records] == [True]
-
-
-async def test_closing_ends_the_calls_in_flight_and_starts_no_more(make_world: MakeWorld) -> None:
-    world = make_world(batching={"max_calls": 1})
-    world.analyzer.gate = asyncio.Event()
-    client, late = Client("a", backlog=2), Client("late")
-    world.service.dispatchers["person"].offer(client)
-    await settle()
-    await world.service.close()
-    world.service.dispatchers["person"].offer(late)
-    await settle()
-    assert world.analyzer.running == 0
-    assert images(world) == [["a"]]
-    assert (len(client.landed), late.landed) == (1, [])

@@ -59,8 +59,8 @@ class Life:
 
     @property
     def live(self) -> bool:
-        greeted = self.session.connection.state in (State.OPEN, State.DRAINING)
-        return greeted and not self.session.stream._ended and not self.task.done()
+        ending = self.session._tasks._aborting  # type: ignore[attr-defined]
+        return self.session.connection.is_greeted and not ending and not self.task.done()
 
     def cancel(self) -> None:
         if not self.task.done():

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tests.ingress.fakes import FakeStore
 from tests.ingress.life.settings import GROUPS
 from tests.ingress.life.store import StoreLine
+from tests.ingress.turns import end_calls
 from tests.ingress.world import World, new_world
 
 if TYPE_CHECKING:
@@ -81,4 +82,4 @@ class Replica:
         self.renewing.cancel()
         tasks = [self.renewing, *([self.draining] if self.draining else [])]
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self.service.close()
+        await end_calls(self.service)

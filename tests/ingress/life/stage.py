@@ -257,7 +257,7 @@ class Stage:
             assert metrics.open_connections.collect()
             assert sum(replica._now_values()) == 0
             assert replica.service.roll.buffer_bytes == 0
-            frames_in = sum(life.session.figures.frames_in for life in replica.lives)
+            frames_in = sum(life.session._account.figures.frames_in for life in replica.lives)
             assert world.total("frames_total") == frames_in, "each frame ends once"
             reasons = Counter(life.reason for life in replica.lives if life.reason)
             counted = {

@@ -258,7 +258,7 @@ class V1Client:
         place = max((i for i, name in enumerate(known.order) if name == newest), default=-1)
         later = [name for name in known.order[place + 1 :] if name in known.open]
         known.lost |= {name: known.open.pop(name) for name in later}
-        had = self.life.session._reader.newest_seq
+        had = self.life.session._progress.frame_seq
         for seq, end in known.frames.items():
             if seq > had and end is None:
                 known.frames[seq] = "lost on the way"
@@ -270,9 +270,9 @@ class V1Client:
             return
         assert self.life is not None
         old, new = back.trail[0].session, self.life.session
-        assert message["mode"] == old.stream.mode
-        assert View.model_validate(message["viz"]) == old.stream.view
-        assert new._commands.stats_every_s == old._commands.stats_every_s
+        assert message["mode"] == old._scene.mode
+        assert View.model_validate(message["viz"]) == old._scene.view
+        assert new._arrival._commands.in_force == old._arrival._commands.in_force
 
     def _history(self, back: Return) -> str:
         return f"the connections before ended as {[life.reason for life in back.trail]}"

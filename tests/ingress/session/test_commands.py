@@ -78,7 +78,7 @@ async def test_an_unknown_mode_names_the_nearest_and_changes_nothing(world: Worl
         (error,) = await client.ask(type="change_mode", model_mode="persn", id="a")
         assert (error["code"], error["reply_to"]) == ("INVALID_MODE", "a")
         assert 'did you mean "person"' in error["message"]
-        assert client.session.stream.mode == "person"
+        assert client.session._scene.mode == "person"
 
 
 async def test_a_mode_that_fails_to_load_leaves_the_old_one(world: World) -> None:
@@ -86,7 +86,7 @@ async def test_a_mode_that_fails_to_load_leaves_the_old_one(world: World) -> Non
     async with talk(world) as client:
         (error,) = await client.ask(type="change_mode", model_mode="parts")
         assert error["code"] == "MODE_CHANGE_FAILED"
-        assert client.session.stream.mode == "person"
+        assert client.session._scene.mode == "person"
 
 
 async def test_a_mode_that_takes_for_ever_is_given_up(make_world: MakeWorld) -> None:
@@ -109,7 +109,7 @@ async def test_the_newest_change_of_mode_wins_and_the_overtaken_one_is_told(worl
         await asyncio.sleep(6)
         (overtaken,) = await client.heard()
         assert (overtaken["code"], overtaken["reply_to"]) == ("MODE_CHANGE_FAILED", "slow")
-        assert client.session.stream.mode == "parts"
+        assert client.session._scene.mode == "parts"
 
 
 async def test_commands_under_way_are_bounded(make_world: MakeWorld) -> None:
@@ -150,11 +150,11 @@ async def test_settings_that_are_not_allowed_are_named_and_change_nothing(
     world: World, settings: dict[str, Any], words: str
 ) -> None:
     async with talk(world) as client:
-        before = client.session.stream.view
+        before = client.session._scene.view
         (error,) = await client.ask(type="update_viz", settings=settings, id=2)
         assert (error["code"], error["reply_to"]) == ("VIZ_UPDATE_FAILED", 2)
         assert words in error["message"]
-        assert client.session.stream.view is before
+        assert client.session._scene.view is before
 
 
 async def test_settings_hold_from_the_next_frame_on(world: World) -> None:
@@ -286,4 +286,4 @@ async def test_the_last_request_is_one_whose_reply_is_numbered(
     async with talk(world) as client:
         await client.ask(type="get_stats", id="before")
         await client.ask(id="this", **message)
-        assert client.session._reader.last_request == ("this" if counts else "before")
+        assert client.session._progress.last_request == ("this" if counts else "before")

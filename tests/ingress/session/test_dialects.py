@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from ingress.dispatch.dispatcher import Flight
+from ingress.dispatch.flight import Flight
 from ingress.session.dialects import VOICES, Voice, background_free
 from ingress.session.figures import Figures
 from ingress.session.outbox import Outbox
 from ingress.session.single import SingleFrame
 from ingress.wire.pictures import Frame, parse_result
 from ingress.wire.replies import Segmentation
+from ingress.wire.said import encoded
 from ingress.wire.text import parse_server_text
 from ingress.wire.words import Dialect, DropCause, ErrorCode
 from models.view import View
@@ -34,7 +35,7 @@ async def landed(timestamp: float | None = None) -> Flight:
     """A flight that waited 10 ms for its call and landed 30 ms after that."""
     frame = Frame(7, 0, 123_456, b"image", timestamp)
     source = SingleFrame(b"image", View(), "parts")
-    flight = Flight(source, frame, FrameRequest(b"image", View()), "parts", 100.0, 100.01)
+    flight = Flight(source, source, frame, FrameRequest(b"image", View()), "parts", 100.0, 100.01)
     flight.landed_at, flight.batch = 100.04, 5
     return flight
 
@@ -48,8 +49,8 @@ def figures() -> Figures:
 
 async def spoken(result: FrameResult, timestamp: float | None = None) -> dict[str, Any]:
     voice = VOICES[Dialect.PLAIN]
-    text = voice.result(1, await landed(timestamp), result, PARTS, figures())
-    message: dict[str, Any] = json.loads(text)
+    said = voice.result(1, await landed(timestamp), result, PARTS, figures())
+    message: dict[str, Any] = json.loads(encoded(said))
     return message
 
 
@@ -96,7 +97,8 @@ async def test_a_plain_result_without_a_picture_has_empty_data() -> None:
 
 async def test_a_v1_result_names_its_frame_its_batch_and_its_stages() -> None:
     voice = VOICES[Dialect.V1]
-    message = voice.result(9, await landed(), found((0, 0.5), (2, 0.5)), PARTS, figures())
+    said = voice.result(9, await landed(), found((0, 0.5), (2, 0.5)), PARTS, figures())
+    message = encoded(said)
     assert isinstance(message, bytes)
     result = parse_result(message)
     assert (result.seq, result.frame_seq, result.captured_us) == (9, 7, 123_456)
@@ -130,14 +132,14 @@ def told_of_drop(dialect: Dialect, cause: DropCause) -> list[dict[str, Any]]:
     async def tell() -> list[dict[str, Any]]:
         outbox = Outbox(8, 4096, lambda: None)
         for seq in (7, 8):
-            VOICES[dialect].dropped(Frame(seq, 0, 0, b"x", timestamp=seq), cause, outbox)
+            outbox.put(VOICES[dialect].dropped(Frame(seq, 0, 0, b"x", timestamp=seq), cause))
         said: list[dict[str, Any]] = []
         while True:
             try:
                 outgoing = await asyncio.wait_for(outbox.take(), 0.001)
             except TimeoutError:
                 return said
-            said.append(json.loads(outgoing.data))
+            said.append(json.loads(outgoing.message))
 
     return asyncio.run(tell())
 
@@ -181,5 +183,5 @@ def test_the_waiting_room(dialect: Dialect, outstanding: int, room: int) -> None
 @pytest.mark.parametrize("dialect", Dialect)
 def test_every_dialect_has_its_own_voice(dialect: Dialect) -> None:
     voice: Voice = VOICES[dialect]
-    assert voice.dialect is dialect
-    assert voice.answers_in_order is (dialect is Dialect.PLAIN)
+    assert voice.answers_all is (dialect is Dialect.PLAIN)
+    assert voice.acknowledged is (dialect is Dialect.V1)

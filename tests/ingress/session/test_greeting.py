@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from ingress.session.dialects import VOICES
-from ingress.session.figures import Figures
 from ingress.session.greeting import connected, welcome
-from ingress.session.outbox import Outbox
-from ingress.session.stream import Stream
+from ingress.session.scene import Scene
 from ingress.wire.replies import Welcome
 from ingress.wire.text import encode_text, parse_server_text
-from ingress.wire.words import Dialect
 from models.view import View
 from tests.ingress.world import MakeWorld, World
 
 
-def stream(world: World, dialect: Dialect) -> Stream:
-    outbox = Outbox(8, 4096, lambda: None)
-    made = Stream(world.service, VOICES[dialect], outbox, Figures())
+def scene(world: World) -> Scene:
+    made = Scene(world.service.settings, world.service.modes)
     made.adopt("parts", View(quality=33))
     return made
 
 
 async def test_a_plain_client_hears_of_modes_and_of_the_labels_of_its_own(world: World) -> None:
-    said = connected(world.service, stream(world, Dialect.PLAIN))
+    said = connected(world.service, scene(world))
     assert (said.current_model, said.class_labels[1]) == ("parts", "hair")
     assert said.available_models == tuple(world.service.modes)
 
@@ -33,7 +28,7 @@ async def test_a_welcome_says_the_limits_and_the_settings_in_force(make_world: M
         limits={"max_in_flight": 2, "max_frame_bytes": 2000, "max_frame_pixels": 99},
     )
     said = welcome(
-        world.service, stream(world, Dialect.V1), session="s", resume_token="t", resumed=True,
+        world.service, scene(world), session="s", resume_token="t", resumed=True,
         reply_to="h", last_request=7,
     )  # fmt: skip
     assert (said.heartbeat_s, said.timeout_s, said.max_in_flight) == (3, 5, 2)
@@ -46,7 +41,7 @@ async def test_a_welcome_says_the_limits_and_the_settings_in_force(make_world: M
 
 async def test_a_welcome_survives_the_wire_and_absent_fields_are_absent(world: World) -> None:
     said = welcome(
-        world.service, stream(world, Dialect.V1), session="s", resume_token="t", resumed=False,
+        world.service, scene(world), session="s", resume_token="t", resumed=False,
         reply_to=None,
     )  # fmt: skip
     text = encode_text(said)

@@ -165,5 +165,5 @@ async def test_a_hello_that_waits_for_the_store_has_come_in_time() -> None:
     )
     await asyncio.sleep(4.9)
     guard.watch.heard()
-    guard.watch.hello()
+    assert connection.hello()
     assert (await guard.end())[0] == "keepalive_timeout"

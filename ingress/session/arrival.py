@@ -1,0 +1,142 @@
+"""How a client arrives: admitted or turned away, greeted anew or welcomed back.
+
+A plain client is greeted at once, a v1 client after its hello. One that names a session is
+greeted when the store has said what is left of it: all (it goes on, and is sent again what it
+lacks), its settings (a new session begins with them), or nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from ingress.disconnects import Disconnect
+from ingress.door.connection import Connection
+from ingress.lifecycle import State
+from ingress.resume.comeback import Afresh, Resumed, come_back
+from ingress.resume.drain import STOPPING
+from ingress.resume.hold import Hold
+from ingress.resume.parked import ControlRing, SessionSettings, new_token
+from ingress.service import Service
+from ingress.session.commands import Commands
+from ingress.session.delivery import Delivery
+from ingress.session.greeting import connected, welcome
+from ingress.session.outbox import Outbox
+from ingress.session.progress import Progress
+from ingress.session.scene import Scene
+from ingress.tasks import named
+from ingress.wire.requests import Hello, ResumeRequest
+from ingress.wire.words import RESUMED, Dialect
+
+
+class Arrival:
+    """The first words of one session."""
+
+    def __init__(
+        self,
+        service: Service,
+        connection: Connection,
+        dialect: Dialect,
+        origin: str | None,
+        progress: Progress,
+        scene: Scene,
+        commands: Commands,
+        delivery: Delivery,
+        outbox: Outbox,
+        ring: ControlRing,
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        """``origin`` is that of the page that opened the connection, where a page did."""
+        self._service = service
+        self._connection = connection
+        self._dialect = dialect
+        self._origin = origin
+        self._progress = progress
+        self._scene = scene
+        self._commands = commands
+        self._delivery = delivery
+        self._outbox = outbox
+        self._ring = ring
+        self._tasks = tasks
+
+    def admit(self) -> None:
+        """Let a client in whose handshake was accepted; raises Disconnect."""
+        if self._service.drainage.under_way:
+            raise Disconnect("server_shutdown", STOPPING)
+        limit = self._service.settings.admission.max_sessions
+        if len(self._service.roll) > limit:
+            raise Disconnect("overloaded", "all sessions are taken; try again in a moment")
+        if self._dialect is Dialect.PLAIN:
+            self._connection.greet()
+            self._outbox.put(connected(self._service, self._scene))
+
+    def greet(self, hello: Hello) -> None:
+        """Answer a timely hello, now or when the store has answered."""
+        if hello.resume is None:
+            self._begin(hello)
+        else:
+            back = self._come_back(hello, hello.resume)
+            self._tasks.create_task(back, name=named("return"))
+
+    async def _come_back(self, hello: Hello, request: ResumeRequest) -> None:
+        token, resume = new_token(), self._service.settings.resume
+        back = await come_back(
+            self._service.store,
+            request,
+            self._origin,
+            token,
+            result_age_s=resume.result_age_s,
+            timeout_s=2 * resume.store_timeout_s,
+        )
+        if self._connection.state is not State.GREETING:
+            return  # lost meanwhile; what was claimed stays for the client's next try
+        resumes = self._service.metrics.session_resumes
+        match back:
+            case Resumed():
+                resumes.labels(RESUMED).inc()
+                self._go_on(hello, token, back)
+            case Afresh(why, outcome, settings):
+                resumes.labels(outcome).inc()
+                self._begin(hello, why, settings)
+
+    def _begin(
+        self, hello: Hello, why: str | None = None, settings: SessionSettings | None = None
+    ) -> None:
+        """Greet a new session, with the settings of an old one where those are left."""
+        if settings is not None:
+            self._commands.adopt(settings)
+        store, in_force = self._service.store, self._commands.in_force
+        hold = Hold.fresh(store, self._progress.session, new_token(), self._origin, in_force)
+        self._welcome(hold, hello, why=why)
+
+    def _go_on(self, hello: Hello, token: str, back: Resumed) -> None:
+        """Greet a session that resumes, and send again what its client lacks."""
+        self._progress.session = back.session
+        self._progress.frame_seq = back.parked.frame_seq
+        self._progress.last_request = back.parked.last_request
+        self._commands.adopt(back.title.settings)
+        self._ring.restore(back.parked.control, back.parked.control_seq)
+        hold = Hold(self._service.store, back.session, token, back.title)
+        self._welcome(hold, hello, resumed=True)
+        for message in back.control:
+            self._outbox.replay(message)
+        self._delivery.resume(back.parked, back.last_seq, back.replayed)
+
+    def _welcome(
+        self, hold: Hold, hello: Hello, *, resumed: bool = False, why: str | None = None
+    ) -> None:
+        self._progress.hold = hold
+        self._outbox.number(self._ring)
+        self._tasks.create_task(hold.run(), name=named("hold"))
+        self._connection.greet()
+        self._outbox.put(
+            welcome(
+                self._service,
+                self._scene,
+                session=self._progress.session,
+                resume_token=hold.token,
+                resumed=resumed,
+                reply_to=hello.id,
+                why=why,
+                last_request=self._progress.last_request if resumed else None,
+            )
+        )

@@ -1,0 +1,50 @@
+"""What goes to the client: the one task of a session that sends.
+
+A send that cannot be is no end: it waits for the reader to say why the connection is lost
+(``ingress.door.connection``, rule 2). A send that passed its deadline is one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from ingress.disconnects import Disconnect
+from ingress.door.connection import Connection
+from ingress.session.account import Account
+from ingress.session.delivery import Delivery
+from ingress.session.outbox import Outbox, Outgoing
+
+
+class Writer:
+    """The way out of one session."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        outbox: Outbox,
+        delivery: Delivery,
+        account: Account,
+    ) -> None:
+        self._connection = connection
+        self._outbox = outbox
+        self._delivery = delivery
+        self._account = account
+
+    async def run(self) -> None:
+        """Send what the outbox holds; raises Disconnect where a message was not taken in time."""
+        while True:
+            outgoing = await self._outbox.take()
+            if not await self.send(outgoing):
+                if self._connection.stalled:
+                    raise Disconnect("slow_consumer", "a message was not taken in time")
+                await asyncio.get_running_loop().create_future()
+            if outgoing.is_result:
+                self._delivery.sent_one()
+
+    async def send(self, outgoing: Outgoing, timeout_s: float | None = None) -> bool:
+        """Send one message and account for it; whether it left."""
+        message = outgoing.message
+        sent = await self._connection.send(message, timeout_s)
+        if sent:
+            self._account.sent(outgoing.kind, message)
+        return sent
