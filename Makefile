@@ -15,8 +15,8 @@ help:
 	@echo "make bench        the benchmark beside its peers, three quarters of an hour; QUICK=1 for a look"
 	@echo "make soak         the long proofs on both proxies, 20 minutes; writes docs/soak.md"
 	@echo "make cuda         the tests that need a CUDA device"
-	@echo "make check        format, lint, types, layers"
-	@echo "make docs         write the generated pages: docs/asyncapi.json, docs/disconnects.md"
+	@echo "make check        format, lint, types, layers, shape"
+	@echo "make docs         write what is generated: the way in README.md, pages and tables in docs/"
 	@echo "make clean        remove the environment and the caches"
 
 run: .venv/run
@@ -27,6 +27,7 @@ check: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m docs.shape
 
 test: .venv/dev
 	$(BIN)/pytest -m "not cuda and not soak"
@@ -53,6 +54,8 @@ cuda: .venv/dev
 docs: .venv/dev
 	$(BIN)/python -m ingress.wire.asyncapi > docs/asyncapi.json
 	$(BIN)/python -m ingress.disconnects > docs/disconnects.md
+	$(BIN)/python -m docs.interface > docs/interface.json
+	$(BIN)/python -m docs.way
 
 clean:
 	rm -rf .venv benchmarks/.venvs build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -13,7 +13,6 @@ from ingress.metrics import Metrics
 from ingress.session.figures import Figures
 from ingress.wire.pictures import Frame
 from ingress.wire.requests import ClientMessage
-from ingress.wire.said import size_of
 from ingress.wire.text import type_of
 from ingress.wire.words import DropCause
 from models.work import FrameResult
@@ -27,12 +26,11 @@ class Account:
         self._metrics = metrics
         self._clock = asyncio.get_running_loop().time
 
-    def received(self, message: str | bytes) -> None:
-        """A message came; what a binary one is shows before it is understood."""
-        size = size_of(message)
+    def received(self, size: int, *, binary: bool) -> None:
+        """A message of ``size`` bytes came; a binary one is a frame before it is understood."""
         self.figures.bytes_in += size
         self._metrics.message_bytes.labels("in").inc(size)
-        if isinstance(message, bytes):
+        if binary:
             self._metrics.messages.labels("in", "frame").inc()
 
     def understood(self, said: Frame | ClientMessage) -> None:
@@ -48,9 +46,8 @@ class Account:
         """A ping was answered."""
         self._metrics.heartbeat_rtt.observe(rtt_s)
 
-    def sent(self, kind: str, message: str | bytes) -> None:
-        """A message left."""
-        size = size_of(message)
+    def sent(self, kind: str, size: int) -> None:
+        """A message of ``size`` bytes left."""
         self.figures.bytes_out += size
         self._metrics.message_bytes.labels("out").inc(size)
         self._metrics.messages.labels("out", kind).inc()

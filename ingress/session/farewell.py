@@ -22,7 +22,7 @@ from ingress.session.mailbox import Mailbox
 from ingress.session.outbox import Outbox
 from ingress.session.progress import Progress
 from ingress.wire.replies import Bye
-from ingress.wire.said import encoded, kind_of
+from ingress.wire.said import encoded, kind_of, size_of
 from ingress.wire.words import Dialect
 
 log = logging.getLogger("segstream.session")
@@ -103,10 +103,9 @@ class Farewell:
         owed = disconnect.by_server and self._connection.state is State.OPEN
         if self._dialect is Dialect.V1 and owed and self._connection.is_open:
             bye = self._bye(disconnect)
-            message = encoded(bye)
-            timeout_s = self._service.settings.limits.close_timeout_s
+            message, timeout_s = encoded(bye), self._service.settings.limits.close_timeout_s
             if await self._connection.send(message, timeout_s):
-                self._account.sent(kind_of(bye), message)
+                self._account.sent(kind_of(Bye), size_of(message))
 
     def _bye(self, disconnect: Disconnect) -> Bye:
         settings, reason = self._service.settings, disconnect.reason

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from ingress.resume.parked import ControlRing, Numbered
 from ingress.wire.pictures import Result
 from ingress.wire.replies import NUMBERED, Dropped, Segmentation, ServerMessage
-from ingress.wire.said import RESULT, Said, encoded, kind_of, size_of
+from ingress.wire.said import RESULT, Said, kind_of, size_of
 from ingress.wire.text import encode_text, type_of
 from ingress.wire.words import DropCause
 
@@ -32,18 +32,13 @@ _MAX_DROPS = 4096
 class Outgoing:
     """One message to send, and the ``type`` under which it is counted.
 
-    ``what`` is the message itself where it was numbered or sent before.
+    ``said`` is the message itself where it was numbered, or sent before.
     """
 
     kind: str
-    what: str | bytes | Said
+    said: Said | str | bytes
     size_bytes: int
     is_result: bool = False
-
-    @property
-    def message(self) -> str | bytes:
-        """What goes to the client."""
-        return self.what if isinstance(self.what, str | bytes) else encoded(self.what)
 
 
 def _held_by(said: Said) -> int:
@@ -138,7 +133,7 @@ class Outbox:
 
     def put_result(self, said: Said) -> None:
         """Append to the lane of results; errors are in it where they have their turn there."""
-        self._put_result(Outgoing(kind_of(said), said, _held_by(said), is_result=True))
+        self._put_result(Outgoing(kind_of(type(said)), said, _held_by(said), is_result=True))
 
     def replay_result(self, message: bytes) -> None:
         """Append a result again that was made before the connection was lost."""

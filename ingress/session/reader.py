@@ -36,6 +36,7 @@ from ingress.wire.requests import (
     SubscribeStats,
     UpdateViz,
 )
+from ingress.wire.said import size_of
 from ingress.wire.words import BadMessage, Dialect
 
 _BAD_MESSAGE_WINDOW_S = 60.0
@@ -77,7 +78,7 @@ class Reader:
         while True:
             message = await self._connection.receive()
             self._watch.heard()
-            self._account.received(message)
+            self._account.received(size_of(message), binary=isinstance(message, bytes))
             try:
                 said = heard(
                     message, self._dialect, self._limits, plain_seq=self._progress.frame_seq + 1

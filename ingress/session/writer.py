@@ -13,6 +13,7 @@ from ingress.door.connection import Connection
 from ingress.session.account import Account
 from ingress.session.delivery import Delivery
 from ingress.session.outbox import Outbox, Outgoing
+from ingress.wire.said import encoded, size_of
 
 
 class Writer:
@@ -34,17 +35,18 @@ class Writer:
         """Send what the outbox holds; raises Disconnect where a message was not taken in time."""
         while True:
             outgoing = await self._outbox.take()
-            if not await self.send(outgoing):
+            if not await self._send(outgoing):
                 if self._connection.stalled:
                     raise Disconnect("slow_consumer", "a message was not taken in time")
                 await asyncio.get_running_loop().create_future()
             if outgoing.is_result:
                 self._delivery.sent_one()
 
-    async def send(self, outgoing: Outgoing, timeout_s: float | None = None) -> bool:
+    async def _send(self, outgoing: Outgoing) -> bool:
         """Send one message and account for it; whether it left."""
-        message = outgoing.message
-        sent = await self._connection.send(message, timeout_s)
+        message = encoded(outgoing.said)
+        size = size_of(message)
+        sent = await self._connection.send(message)
         if sent:
-            self._account.sent(outgoing.kind, message)
+            self._account.sent(outgoing.kind, size)
         return sent

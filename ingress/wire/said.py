@@ -16,14 +16,19 @@ Said: TypeAlias = ServerMessage | Result
 RESULT = "result"  # the binary message's name, which has no ``type`` in it
 
 
-def encoded(said: Said) -> str | bytes:
-    """The message that goes to the client."""
-    return encode_result(said) if isinstance(said, Result) else encode_text(said)
+def encoded(said: Said | str | bytes) -> str | bytes:
+    """The message that goes to the client; one that was made before stays as it is."""
+    match said:
+        case str() | bytes():
+            return said
+        case Result():
+            return encode_result(said)
+    return encode_text(said)
 
 
-def kind_of(said: Said) -> str:
-    """The ``type`` under which it is counted."""
-    return RESULT if isinstance(said, Result) else type_of(type(said))
+def kind_of(kind: type[Said]) -> str:
+    """The ``type`` under which messages of that kind are counted."""
+    return RESULT if issubclass(kind, Result) else type_of(kind)
 
 
 def size_of(message: str | bytes) -> int:

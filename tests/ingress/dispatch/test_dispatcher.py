@@ -238,6 +238,18 @@ async def test_a_call_is_cancelled_when_all_its_sessions_have_gone_and_not_befor
     assert (world.analyzer.cancelled, dispatcher.calls) == (1, 0)
 
 
+async def test_a_call_that_is_cancelled_before_its_first_step_lands_all_the_same(
+    world: World,
+) -> None:
+    dispatcher, client = world.service.dispatchers["person"], Client("a")
+    dispatcher.offer(client)  # the call is made and has not begun
+    ((flight,),) = dispatcher._calls.values()
+    dispatcher.abandon([flight])
+    await settle()
+    assert client.landed == [flight]
+    assert (world.analyzer.calls, dispatcher.calls) == ([], 0)
+
+
 async def test_a_session_that_withdraws_is_not_asked_any_more(make_world: MakeWorld) -> None:
     world = make_world(batching={"max_calls": 1})
     world.analyzer.gate = asyncio.Event()

@@ -16,6 +16,7 @@ from ingress.session.outbox import Outbox
 from ingress.session.scene import Scene
 from ingress.session.watch import Watch
 from ingress.wire.pictures import Frame, parse_result
+from ingress.wire.said import encoded
 from ingress.wire.words import Dialect
 from tests.ingress.world import World
 
@@ -57,7 +58,7 @@ class Desk:
                 return out
             if outgoing.is_result:
                 self.delivery.sent_one()
-            data = outgoing.message
+            data = encoded(outgoing.said)
             out.append(json.loads(data) if isinstance(data, str) else parse_result(data))
 
     def end(self) -> Parked:

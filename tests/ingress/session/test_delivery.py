@@ -181,8 +181,8 @@ async def test_a_resumed_stream_sends_the_newest_again_and_tells_of_the_others(
     desk.delivery.resume(parked(), 5, parked().newest)
     dropped = await desk.outbox.take()
     again = await desk.outbox.take()
-    assert json.loads(str(dropped.message))["frames"] == [60]
-    assert (again.kind, again.message, again.is_result) == ("result", b"the newest", True)
+    assert json.loads(str(dropped.said))["frames"] == [60]
+    assert (again.kind, again.said, again.is_result) == ("result", b"the newest", True)
     assert desk.credit.outstanding == 1, "what was lost holds no credit"
     desk.arrive()
     await settle()

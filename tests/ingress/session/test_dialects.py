@@ -139,7 +139,7 @@ def told_of_drop(dialect: Dialect, cause: DropCause) -> list[dict[str, Any]]:
                 outgoing = await asyncio.wait_for(outbox.take(), 0.001)
             except TimeoutError:
                 return said
-            said.append(json.loads(outgoing.message))
+            said.append(json.loads(encoded(outgoing.said)))
 
     return asyncio.run(tell())
 

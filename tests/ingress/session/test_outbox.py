@@ -67,7 +67,7 @@ async def test_drops_of_one_cause_leave_as_one_message_between_the_lanes(outbox:
     outbox.put(pong(1))
     assert await outbox.take() == sent(pong(1))
     notice = await outbox.take()
-    assert parse_server_text(str(notice.message)) == Dropped(frames=(4, 5), cause=DropCause.STALE)
+    assert parse_server_text(str(notice.said)) == Dropped(frames=(4, 5), cause=DropCause.STALE)
     assert (notice.kind, notice.is_result) == ("dropped", False)
     assert await outbox.take() == result(b"r")
 
@@ -75,7 +75,7 @@ async def test_drops_of_one_cause_leave_as_one_message_between_the_lanes(outbox:
 async def test_each_cause_of_drops_has_its_own_message(outbox: Outbox) -> None:
     for seq, cause in enumerate(DropCause):
         outbox.put(dropped(seq, cause))
-    notices = [parse_server_text(str((await outbox.take()).message)) for _ in DropCause]
+    notices = [parse_server_text(str((await outbox.take()).said)) for _ in DropCause]
     assert {n.cause: n.frames for n in notices if isinstance(n, Dropped)} == {
         cause: (seq,) for seq, cause in enumerate(DropCause)
     }
@@ -162,7 +162,7 @@ async def test_replies_errors_and_drops_are_numbered_in_the_order_in_which_they_
     outbox.put(error("a"))
     outbox.put(pong(1))
     outbox.put(error("b"))
-    said = [parse_server_text(str((await outbox.take()).message)) for _ in range(5)]
+    said = [parse_server_text(str((await outbox.take()).said)) for _ in range(5)]
     assert [message.control_seq for message in said] == [None, 1, None, 2, 3]
     assert numbers(ring) == [(1, "error"), (2, "error"), (3, "dropped")]
 
@@ -192,7 +192,7 @@ async def test_what_is_sent_again_is_unchanged_and_comes_on_top_of_the_bounds(
         outbox.replay(Numbered(seq, "stats", f"text {seq}"))
     outbox.put(pong(1))
     assert alarm.rung == 0
-    assert [(await outbox.take()).message for _ in range(5)] == [f"text {seq}" for seq in range(5)]
+    assert [(await outbox.take()).said for _ in range(5)] == [f"text {seq}" for seq in range(5)]
 
 
 def test_a_notice_of_many_drops_is_told_before_it_grows_further() -> None:
