@@ -21,7 +21,7 @@ from models.pictures.headers import ImageLimits
 from models.pictures.images import Pixels, decode_label_map
 from models.pictures.render import OUTPUTS, Probabilities
 from models.pipeline import ENCODERS, Pipeline, PipelineClosed
-from models.runtimes.base import open_runtime
+from models.runtimes.choice import open_runtime
 from models.view import View
 from models.work import FrameFailure, FrameOutcome, FrameRequest, FrameResult
 
@@ -333,7 +333,6 @@ def test_the_mask_of_the_portrait_is_the_reference_networks(kind: Any) -> None:
     pipeline = Pipeline(mode("person"), runtime, LIMITS, 1)
     mask = pixels_of(only(pipeline.run([FrameRequest(PORTRAIT, MASK)])))
     pipeline.close()
-    runtime.close()
     assert union_share(mask.astype(bool), expected) >= 0.98
 
 
@@ -346,6 +345,5 @@ def test_a_reduced_decode_gives_the_mask_of_the_whole_one() -> None:
     cutout = View(output="overlay", visualization_mode="cutout", format="png")
     reduced, whole = map(good, pipeline.run([FrameRequest(large, v) for v in (MASK, cutout)]))
     pipeline.close()
-    runtime.close()
     assert (reduced.width, reduced.height) == (1000, 1000)
     assert union_share(pixels_of(reduced) > 0, pixels_of(whole)[..., 3] > 127) >= 0.98
