@@ -8,8 +8,7 @@ Rules:
    no other. Where the runtime takes one frame a call, a frame is a single task and there
    is no barrier inside a batch either. Otherwise frames are decoded in parallel,
    predicted in one call, and rendered and encoded in parallel.
-3. A cancelled batch skips the frames not yet begun. ``close`` refuses new batches and
-   lets those in flight end.
+3. A cancelled batch skips the frames not yet begun.
 
 The workers are the parallelism: OpenCV's own threads are switched off for the whole
 process, because two pools on the same cores only take turns.
@@ -21,7 +20,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from threading import Condition
 from types import MappingProxyType
 from typing import Protocol
 
@@ -76,10 +74,6 @@ def workers_for(threads: int) -> int:
     return 2 * threads
 
 
-class PipelineClosed(RuntimeError):
-    """A batch was submitted after ``close``."""
-
-
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """A frame on its way to the network and, behind it, to the renderer.
@@ -111,7 +105,7 @@ class Pipeline:
     """One mode from encoded frames to encoded results, on worker threads.
 
     ``workers`` is a number of threads of its own, or an executor that several pipelines
-    share; a shared one must outlive them, and is not shut down here.
+    share; a shared one must outlive them.
     """
 
     def __init__(
@@ -125,25 +119,13 @@ class Pipeline:
         self._spec = spec
         self._runtime = runtime
         self._limits = limits
-        self._owns_workers = isinstance(workers, int)
         self._workers = (
             ThreadPoolExecutor(workers, "frames") if isinstance(workers, int) else workers
         )
-        self._in_flight = 0
-        self._changed = Condition()
-        self._closed = False
 
     def submit(self, frames: Sequence[FrameRequest]) -> Future[list[FrameOutcome]]:
-        """Begin a batch; the future holds one outcome per frame, in the same order.
-
-        Raises:
-            PipelineClosed: ``close`` was called.
-        """
-        with self._changed:
-            if self._closed:
-                raise PipelineClosed("the pipeline is closed and takes no more frames")
-            self._in_flight += 1
-        batch = Batch(self._workers, self._left)
+        """Begin a batch; the future holds one outcome per frame, in the same order."""
+        batch = Batch(self._workers)
         if self._runtime.max_batch == 1:
             batch.fan_out(frames, self._whole, batch.deliver)
         else:
@@ -153,19 +135,6 @@ class Pipeline:
     def run(self, frames: Sequence[FrameRequest]) -> list[FrameOutcome]:
         """``submit`` and wait."""
         return self.submit(frames).result()
-
-    def close(self) -> None:
-        """Refuse new batches and return when those in flight have ended."""
-        with self._changed:
-            self._closed = True
-            self._changed.wait_for(lambda: not self._in_flight)
-        if self._owns_workers:
-            self._workers.shutdown()
-
-    def _left(self) -> None:
-        with self._changed:
-            self._in_flight -= 1
-            self._changed.notify_all()
 
     def _whole(self, request: FrameRequest) -> FrameResult:
         (segmented,) = self.predict([self.decode(request)])
