@@ -17,10 +17,9 @@ process, because two pools on the same cores only take turns.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Protocol
 
 import cv2
@@ -29,28 +28,18 @@ import numpy as np
 from models.batch import Batch
 from models.catalog import ModeSpec
 from models.pictures.headers import Header, ImageLimits, read_header
-from models.pictures.images import (
-    Encoded,
-    Pixels,
-    Size,
-    decode,
+from models.pictures.images import Pixels, Size, decode, stretched
+from models.pictures.label_map import (
+    Probabilities,
+    class_count,
     encode_label_map,
-    encode_mask,
-    encode_matte,
-    encode_picture,
-    stretched,
+    label_map,
+    shares,
     thumbnail,
 )
-from models.pictures.render import (
-    Probabilities,
-    Scene,
-    class_count,
-    label_map,
-    palette,
-    panel_size,
-    render,
-)
-from models.view import Output, View
+from models.pictures.payload import encoded
+from models.pictures.render import Scene, panel_size, render
+from models.view import View
 from models.work import FrameFailure, FrameOutcome, FrameRequest, FrameResult
 
 StagesMs = dict[str, float]
@@ -197,7 +186,7 @@ class Pipeline:
         picture = render(scene)
         stages_ms["render"] = _ms_since(begun)
         begun = time.perf_counter()
-        payload = ENCODERS[view.output](picture, scene)
+        payload = encoded(picture, scene)
         small = encode_label_map(thumbnail(labels, decoded.size))
         stages_ms["encode"] = _ms_since(begun)
         return FrameResult(
@@ -205,37 +194,10 @@ class Pipeline:
             media_type=payload.media_type,
             width=payload.width,
             height=payload.height,
-            classes=_shares(labels, class_count(planes)),
+            classes=shares(labels, class_count(planes)),
             thumbnail=small,
             stages_ms=stages_ms,
         )
-
-
-def _encode_overlay(picture: Pixels, scene: Scene) -> Encoded:
-    return encode_picture(picture, scene.view.format, scene.view.quality)
-
-
-def _encode_mask(picture: Pixels, scene: Scene) -> Encoded:
-    return encode_mask(picture, palette(scene.palette, scene.view.colormap))
-
-
-def _encode_alpha(picture: Pixels, scene: Scene) -> Encoded:
-    return encode_matte(picture, scene.view.format, scene.view.quality)
-
-
-def _encode_none(_: Pixels, scene: Scene) -> Encoded:
-    height, width = scene.size
-    return Encoded(b"", "", width, height)
-
-
-ENCODERS: Mapping[Output, Callable[[Pixels, Scene], Encoded]] = MappingProxyType(
-    {
-        "overlay": _encode_overlay,
-        "mask": _encode_mask,
-        "alpha": _encode_alpha,
-        "none": _encode_none,
-    }
-)
 
 
 def _nearly(side: int) -> int:
@@ -245,18 +207,6 @@ def _nearly(side: int) -> int:
 def _stacked(frames: Sequence[Pixels]) -> Pixels:
     """uint8 [B,h,w,3]; a single frame is not copied."""
     return frames[0][np.newaxis] if len(frames) == 1 else np.stack(frames)
-
-
-def _shares(labels: Pixels, class_count: int) -> tuple[tuple[int, float], ...]:
-    """(class id, share of the frame) of the classes present in a label map, ascending.
-
-    The network sees the frame stretched evenly, so its pixels stand for equal parts of it.
-    """
-    found = np.count_nonzero(labels)
-    counts = [labels.size - found, found]
-    if class_count > 2:
-        counts[1:] = (np.count_nonzero(labels == c) for c in range(1, class_count))
-    return tuple((c, int(count) / labels.size) for c, count in enumerate(counts) if count)
 
 
 def _ms_since(begun: float) -> float:

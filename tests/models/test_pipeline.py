@@ -18,9 +18,9 @@ from PIL import Image
 
 from models.catalog import MODES
 from models.pictures.headers import ImageLimits
-from models.pictures.images import Pixels, decode_label_map
-from models.pictures.render import OUTPUTS, Probabilities
-from models.pipeline import ENCODERS, Pipeline
+from models.pictures.images import Pixels
+from models.pictures.label_map import Probabilities, decode_label_map
+from models.pipeline import Pipeline
 from models.runtimes.choice import open_runtime
 from models.view import View
 from models.work import FrameFailure, FrameOutcome, FrameRequest, FrameResult
@@ -98,10 +98,6 @@ def share(outcome: FrameOutcome, class_id: int = 1) -> float:
 
 def pixels_of(result: FrameResult) -> Pixels:
     return np.asarray(Image.open(BytesIO(result.payload)))
-
-
-def test_every_output_has_its_encoder() -> None:
-    assert set(ENCODERS) == set(OUTPUTS)
 
 
 def test_results_keep_the_order_of_the_frames(pipeline: Pipeline) -> None:
