@@ -32,7 +32,8 @@ from models.catalog import MODES
 from models.pictures.headers import ImageLimits, read_header
 from models.pictures.images import decode, stretched
 from models.pipeline import Pipeline, workers_for
-from models.runtimes.base import Runtime, open_runtime
+from models.runtimes.base import Runtime
+from models.runtimes.choice import open_runtime
 from models.view import View
 from models.work import FrameRequest, FrameResult
 

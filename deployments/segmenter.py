@@ -25,7 +25,7 @@ from deployments.serve.listener import adopt_serve_logging
 from models.catalog import MODES
 from models.pictures.headers import ImageLimits
 from models.pipeline import Pipeline, workers_for
-from models.runtimes.base import open_runtime
+from models.runtimes.choice import open_runtime
 from models.work import FrameOutcome, FrameRequest
 
 log = logging.getLogger("segstream.segmenter")

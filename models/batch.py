@@ -35,15 +35,11 @@ _SKIPPED = FrameFailure("INFERENCE_FAILED", "the batch was cancelled")
 
 
 class Batch:
-    """Fans frames out to the workers and delivers their outcomes once.
+    """Fans frames out to the workers and delivers their outcomes once."""
 
-    ``left`` is called after the delivery, cancelled or not.
-    """
-
-    def __init__(self, workers: ThreadPoolExecutor, left: Callable[[], None]) -> None:
+    def __init__(self, workers: ThreadPoolExecutor) -> None:
         self.future: Future[list[FrameOutcome]] = Future()
         self._workers = workers
-        self._left = left
 
     def fan_out(
         self,
@@ -89,7 +85,6 @@ class Batch:
             return _FAILED
 
     def deliver(self, outcomes: list[FrameOutcome]) -> None:
-        """Resolve the future, unless it was cancelled, and leave the pipeline."""
+        """Resolve the future, unless it was cancelled."""
         if self.future.set_running_or_notify_cancel():
             self.future.set_result(outcomes)
-        self._left()

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from types import MappingProxyType
 
 HEAVY_GMACS = 1.0  # between person (0.06) and parts (4.0)
@@ -45,26 +44,6 @@ class ModeSpec:
     def is_heavy(self) -> bool:
         """Whether the network takes so long that all else of a frame hardly counts."""
         return self.gmacs >= HEAVY_GMACS
-
-
-class UnknownMode(ValueError):
-    """No mode has this name."""
-
-    def __init__(self, name: str) -> None:
-        nearest = get_close_matches(name, MODES, n=1)
-        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-        super().__init__(f"no mode is named {name!r}; the modes are {', '.join(MODES)}{hint}")
-
-
-def mode(name: str) -> ModeSpec:
-    """The mode of this name.
-
-    Raises:
-        UnknownMode: no mode has it; the message lists the modes and the nearest one.
-    """
-    if name not in MODES:
-        raise UnknownMode(name)
-    return MODES[name]
 
 
 _PERSON_LABELS = ("background", "person")

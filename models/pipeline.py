@@ -8,8 +8,7 @@ Rules:
    no other. Where the runtime takes one frame a call, a frame is a single task and there
    is no barrier inside a batch either. Otherwise frames are decoded in parallel,
    predicted in one call, and rendered and encoded in parallel.
-3. A cancelled batch skips the frames not yet begun. ``close`` refuses new batches and
-   lets those in flight end.
+3. A cancelled batch skips the frames not yet begun.
 
 The workers are the parallelism: OpenCV's own threads are switched off for the whole
 process, because two pools on the same cores only take turns.
@@ -18,11 +17,9 @@ process, because two pools on the same cores only take turns.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from threading import Condition
-from types import MappingProxyType
 from typing import Protocol
 
 import cv2
@@ -31,28 +28,18 @@ import numpy as np
 from models.batch import Batch
 from models.catalog import ModeSpec
 from models.pictures.headers import Header, ImageLimits, read_header
-from models.pictures.images import (
-    Encoded,
-    Pixels,
-    Size,
-    decode,
+from models.pictures.images import Pixels, Size, decode, stretched
+from models.pictures.label_map import (
+    Probabilities,
+    class_count,
     encode_label_map,
-    encode_mask,
-    encode_matte,
-    encode_picture,
-    stretched,
+    label_map,
+    shares,
     thumbnail,
 )
-from models.pictures.render import (
-    Probabilities,
-    Scene,
-    class_count,
-    label_map,
-    palette,
-    panel_size,
-    render,
-)
-from models.view import Output, View
+from models.pictures.payload import encoded
+from models.pictures.render import Scene, panel_size, render
+from models.view import View
 from models.work import FrameFailure, FrameOutcome, FrameRequest, FrameResult
 
 StagesMs = dict[str, float]
@@ -74,10 +61,6 @@ def workers_for(threads: int) -> int:
     and encoded.
     """
     return 2 * threads
-
-
-class PipelineClosed(RuntimeError):
-    """A batch was submitted after ``close``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +94,7 @@ class Pipeline:
     """One mode from encoded frames to encoded results, on worker threads.
 
     ``workers`` is a number of threads of its own, or an executor that several pipelines
-    share; a shared one must outlive them, and is not shut down here.
+    share; a shared one must outlive them.
     """
 
     def __init__(
@@ -125,25 +108,13 @@ class Pipeline:
         self._spec = spec
         self._runtime = runtime
         self._limits = limits
-        self._owns_workers = isinstance(workers, int)
         self._workers = (
             ThreadPoolExecutor(workers, "frames") if isinstance(workers, int) else workers
         )
-        self._in_flight = 0
-        self._changed = Condition()
-        self._closed = False
 
     def submit(self, frames: Sequence[FrameRequest]) -> Future[list[FrameOutcome]]:
-        """Begin a batch; the future holds one outcome per frame, in the same order.
-
-        Raises:
-            PipelineClosed: ``close`` was called.
-        """
-        with self._changed:
-            if self._closed:
-                raise PipelineClosed("the pipeline is closed and takes no more frames")
-            self._in_flight += 1
-        batch = Batch(self._workers, self._left)
+        """Begin a batch; the future holds one outcome per frame, in the same order."""
+        batch = Batch(self._workers)
         if self._runtime.max_batch == 1:
             batch.fan_out(frames, self._whole, batch.deliver)
         else:
@@ -153,19 +124,6 @@ class Pipeline:
     def run(self, frames: Sequence[FrameRequest]) -> list[FrameOutcome]:
         """``submit`` and wait."""
         return self.submit(frames).result()
-
-    def close(self) -> None:
-        """Refuse new batches and return when those in flight have ended."""
-        with self._changed:
-            self._closed = True
-            self._changed.wait_for(lambda: not self._in_flight)
-        if self._owns_workers:
-            self._workers.shutdown()
-
-    def _left(self) -> None:
-        with self._changed:
-            self._in_flight -= 1
-            self._changed.notify_all()
 
     def _whole(self, request: FrameRequest) -> FrameResult:
         (segmented,) = self.predict([self.decode(request)])
@@ -228,7 +186,7 @@ class Pipeline:
         picture = render(scene)
         stages_ms["render"] = _ms_since(begun)
         begun = time.perf_counter()
-        payload = ENCODERS[view.output](picture, scene)
+        payload = encoded(picture, scene)
         small = encode_label_map(thumbnail(labels, decoded.size))
         stages_ms["encode"] = _ms_since(begun)
         return FrameResult(
@@ -236,37 +194,10 @@ class Pipeline:
             media_type=payload.media_type,
             width=payload.width,
             height=payload.height,
-            classes=_shares(labels, class_count(planes)),
+            classes=shares(labels, class_count(planes)),
             thumbnail=small,
             stages_ms=stages_ms,
         )
-
-
-def _encode_overlay(picture: Pixels, scene: Scene) -> Encoded:
-    return encode_picture(picture, scene.view.format, scene.view.quality)
-
-
-def _encode_mask(picture: Pixels, scene: Scene) -> Encoded:
-    return encode_mask(picture, palette(scene.palette, scene.view.colormap))
-
-
-def _encode_alpha(picture: Pixels, scene: Scene) -> Encoded:
-    return encode_matte(picture, scene.view.format, scene.view.quality)
-
-
-def _encode_none(_: Pixels, scene: Scene) -> Encoded:
-    height, width = scene.size
-    return Encoded(b"", "", width, height)
-
-
-ENCODERS: Mapping[Output, Callable[[Pixels, Scene], Encoded]] = MappingProxyType(
-    {
-        "overlay": _encode_overlay,
-        "mask": _encode_mask,
-        "alpha": _encode_alpha,
-        "none": _encode_none,
-    }
-)
 
 
 def _nearly(side: int) -> int:
@@ -276,18 +207,6 @@ def _nearly(side: int) -> int:
 def _stacked(frames: Sequence[Pixels]) -> Pixels:
     """uint8 [B,h,w,3]; a single frame is not copied."""
     return frames[0][np.newaxis] if len(frames) == 1 else np.stack(frames)
-
-
-def _shares(labels: Pixels, class_count: int) -> tuple[tuple[int, float], ...]:
-    """(class id, share of the frame) of the classes present in a label map, ascending.
-
-    The network sees the frame stretched evenly, so its pixels stand for equal parts of it.
-    """
-    found = np.count_nonzero(labels)
-    counts = [labels.size - found, found]
-    if class_count > 2:
-        counts[1:] = (np.count_nonzero(labels == c) for c in range(1, class_count))
-    return tuple((c, int(count) / labels.size) for c, count in enumerate(counts) if count)
 
 
 def _ms_since(begun: float) -> float:

@@ -3,7 +3,7 @@
 A comparison of servers tells something of the servers only where the work behind them is
 the same. So none of these decodes, infers or encodes by itself: each calls this module, which
 calls SegStream's own ``models.pipeline`` with the mode ``person``, the runtime that
-``models.runtimes.base`` chooses on this machine, and the limits that SegStream sets by default.
+``models.runtimes.choice`` makes on this machine, and the limits that SegStream sets by default.
 What is left to differ is what is measured: transport, queue, batching and processes.
 
 A pipeline takes frames from any thread and spreads a batch over its workers, so one call
@@ -23,9 +23,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from models.catalog import MODES
 from models.pictures.headers import ImageLimits
 from models.pictures.images import Pixels
-from models.pictures.render import Probabilities
+from models.pictures.label_map import Probabilities
 from models.pipeline import Decoded, Pipeline, Segmented, workers_for
-from models.runtimes.base import open_runtime
+from models.runtimes.choice import open_runtime
 from models.view import View
 from models.work import FrameFailure, FrameOutcome, FrameRequest, FrameResult
 

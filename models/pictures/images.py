@@ -1,4 +1,4 @@
-"""Pictures as bytes: the way into pixels, and every encoding on the way out.
+"""Pictures as bytes: the way into pixels, and the encodings of a payload on the way out.
 
 What ``models.pictures.headers`` lets through becomes uint8 [H,W,3] RGB, upright: EXIF rotation
 is applied, 16 bits become 8, grey and palettes become RGB, CMYK is read by Adobe's
@@ -9,7 +9,6 @@ Sizes are (height, width) in pixels. Times are medians at 640 x 480 on one core.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,16 +16,14 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from zlib_ng import zlib_ng
 
 from models.catalog import RGB
-from models.pictures.headers import FrameRejected, Header, ImageLimits, read_header
+from models.pictures import png
+from models.pictures.headers import FrameRejected, Header
 from models.view import PictureFormat
 
 Pixels = NDArray[np.uint8]
 Size = tuple[int, int]
-
-THUMBNAIL_SIDE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +124,9 @@ def encode_mask(labels: Pixels, palette: Sequence[RGB]) -> Encoded:
     palette PNG is the index of its class, and ``palette`` its colours.
     """
     if len(palette) > 2:
-        data = _png(labels, bytes(channel for colour in palette for channel in colour))
+        data = png.eight_bit(labels, bytes(channel for colour in palette for channel in colour))
     else:
-        data = _bilevel_png(labels)
+        data = png.bilevel(labels)
     return _described(data, "png", labels)
 
 
@@ -137,31 +134,7 @@ def encode_matte(matte: Pixels, picture_format: PictureFormat, quality: int) -> 
     """Encode a matte, uint8 [H,W], 255 where the frame shows: WebP if asked for, else grey PNG."""
     if picture_format == "webp":
         return _described(_by_format(matte, "webp", quality), "webp", matte)
-    return _described(_png(matte), "png", matte)
-
-
-def encode_label_map(labels: Pixels) -> bytes:
-    """Encode a label map, uint8 [H,W], as 8-bit grey PNG whose pixel is the class id."""
-    return _png(labels)
-
-
-def decode_label_map(data: bytes) -> Pixels:
-    """The label map, uint8 [H,W], that ``encode_label_map`` wrote.
-
-    Raises:
-        ValueError: ``data`` is not a PNG of at most ``THUMBNAIL_SIDE`` pixels on a side.
-    """
-    limits = ImageLimits(max_pixels=THUMBNAIL_SIDE**2, max_bytes=2 * THUMBNAIL_SIDE**2)
-    read_header(data, limits)
-    labels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
-    if labels is None:
-        raise FrameRejected("the label map is damaged and cannot be decoded")
-    return as_pixels(labels)
-
-
-def thumbnail(labels: Pixels, size: Size) -> Pixels:
-    """A label map in the proportions of a frame of ``size``, longest side at most 64."""
-    return resized(labels, fitted(size, THUMBNAIL_SIDE), cv2.INTER_NEAREST)
+    return _described(png.eight_bit(matte), "png", matte)
 
 
 def resized(pixels: Pixels, size: Size, interpolation: int = cv2.INTER_LINEAR) -> Pixels:
@@ -192,58 +165,6 @@ def _imencode(suffix: str, pixels: Pixels, parameters: list[int]) -> bytes:
     done, buffer = cv2.imencode(suffix, pixels, parameters)
     assert done, suffix
     return buffer.tobytes()
-
-
-def _png(plane: Pixels, palette: bytes = b"") -> bytes:
-    """A PNG of one 8-bit plane, uint8 [H,W]: palette indices if there is a palette, else grey.
-
-    OpenCV writes no palettes, and needs 2 to 3 ms for such a plane of 640 x 480. This takes
-    0.3 ms: rows that hold the difference to the row above (filter 2), at level 2 of zlib-ng.
-    zlib itself takes 0.9 ms at its fastest level and 5.8 kB instead of 4.0.
-    """
-    height, width = plane.shape
-    rows = np.empty((height, width + 1), np.uint8)
-    rows[:, 0] = 2
-    rows[0, 1:] = plane[0]
-    np.subtract(plane[1:], plane[:-1], out=rows[1:, 1:])
-    compressed = zlib_ng.compress(rows.tobytes(), 2)
-    return _png_file(plane, 8, 3 if palette else 0, compressed, palette)
-
-
-def _bilevel_png(labels: Pixels) -> bytes:
-    """A PNG of one bit per pixel: black where ``labels``, uint8 [H,W], are 0.
-
-    OpenCV writes it too, in 0.40 ms for 640 x 480; this takes 0.13 and fewer bytes: at level 4 of
-    zlib-ng 2.0 kB, at level 2, in 0.03 ms less, 2.2. Unfiltered, because bits do not differ by a
-    slope: filter 2 costs a quarter more bytes.
-    """
-    height, width = labels.shape
-    rows = np.zeros((height, 1 + -(-width // 8)), np.uint8)
-    rows[:, 1:] = np.packbits(labels, axis=1)
-    return _png_file(labels, 1, 0, zlib_ng.compress(rows.tobytes(), 4))
-
-
-def _png_file(
-    plane: Pixels, bit_depth: int, colour_type: int, compressed: bytes, palette: bytes = b""
-) -> bytes:
-    height, width = plane.shape
-    size = struct.pack(">IIBBBBB", width, height, bit_depth, colour_type, 0, 0, 0)
-    return b"".join(
-        (
-            b"\x89PNG\r\n\x1a\n",
-            _chunk(b"IHDR", size),
-            _chunk(b"PLTE", palette) if palette else b"",
-            _chunk(b"IDAT", compressed),
-            _chunk(b"IEND", b""),
-        )
-    )
-
-
-def _chunk(kind: bytes, body: bytes) -> bytes:
-    """PNG 3rd edition §5.3: length, type, data, CRC of the latter two."""
-    return (
-        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib_ng.crc32(kind + body))
-    )
 
 
 def as_pixels(array: NDArray[Any]) -> Pixels:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from types import MappingProxyType
 
 import cv2
@@ -30,25 +30,15 @@ from numpy.typing import NDArray
 
 from models.catalog import RGB
 from models.pictures.images import Pixels, Size, as_pixels, fitted, resized, stretched
-from models.view import Colormap, Output, View, VisualizationMode
-
-Probabilities = NDArray[np.float32]
+from models.pictures.label_map import Probabilities, as_levels, class_count, label_map
+from models.pictures.palette import palette
+from models.view import Output, View, VisualizationMode
 
 CUTOUT_BACKGROUND = (0, 0, 0)  # where the format has no transparency
 REPLACE_BACKGROUND = (0, 177, 64)  # chroma green
 BLUR_RADIUS = 12  # pixels of a frame REFERENCE_WIDTH wide
 CONTOUR_WIDTH = 2  # likewise
 REFERENCE_WIDTH = 640
-
-_COLORMAPS: Mapping[Colormap, int] = MappingProxyType(
-    {
-        "turbo": cv2.COLORMAP_TURBO,
-        "viridis": cv2.COLORMAP_VIRIDIS,
-        "plasma": cv2.COLORMAP_PLASMA,
-        "rainbow": cv2.COLORMAP_RAINBOW,
-        "bone": cv2.COLORMAP_BONE,
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -99,11 +89,6 @@ def with_background(planes: Probabilities) -> Probabilities:
     return np.concatenate((1 - planes, planes))
 
 
-def class_count(planes: Probabilities) -> int:
-    """How many classes, the background included, a network's output [C,h,w] tells apart."""
-    return max(2, len(planes))
-
-
 def panel_size(view: View, frame: Size) -> Size:
     """Size at which a frame of size ``frame`` is drawn so that the payload obeys ``max_side``.
 
@@ -115,42 +100,6 @@ def panel_size(view: View, frame: Size) -> Size:
     columns = 2 if view.output == "overlay" and view.visualization_mode == "side-by-side" else 1
     fit_height, fit_width = fitted((height, width * columns), view.max_side)
     return fit_height, max(1, fit_width // columns)
-
-
-@lru_cache(maxsize=64)
-def palette(own: tuple[RGB, ...], colormap: Colormap) -> tuple[RGB, ...]:
-    """One colour per class: the mode's ``own``, or a named map sampled evenly.
-
-    The background keeps its own colour under every map.
-    """
-    if colormap == "catalog":
-        return own
-    count = len(own) - 1
-    levels = ((np.arange(count) + 0.5) * 255 / count).astype(np.uint8)
-    sampled = cv2.applyColorMap(levels, _COLORMAPS[colormap]).reshape(count, 3)
-    return (own[0], *((int(r), int(g), int(b)) for b, g, r in sampled))
-
-
-def label_map(planes: Probabilities, size: Size | None = None) -> Pixels:
-    """The most probable class of each pixel, uint8 [H,W]; a tie goes to the lower id.
-
-    ``planes`` are a network's output [C,h,w]; ``size`` enlarges them first, None keeps the
-    network's resolution.
-    """
-    size = size or planes.shape[1:]
-    if class_count(planes) == 2:
-        return _threshold(resized(_to_uint8(planes[-1]), size))
-    best = resized(_to_uint8(planes[0]), size)
-    labels = np.zeros(size, np.uint8)
-    for c in range(1, len(planes)):
-        plane = _to_uint8(planes[c])
-        # Interpolation adds no maximum, so a plane that stays below 1/n wins nowhere.
-        if int(plane.max()) < 255 // len(planes):
-            continue
-        plane = resized(plane, size)
-        np.copyto(labels, np.uint8(c), where=plane > best)
-        np.maximum(best, plane, out=best)
-    return labels
 
 
 def render(scene: Scene) -> Pixels:
@@ -175,7 +124,7 @@ def _mask(scene: Scene) -> Pixels:
 
 
 def _alpha(scene: Scene) -> Pixels:
-    return resized(_to_uint8(scene.matte), scene.size)
+    return resized(as_levels(scene.matte), scene.size)
 
 
 def _filled(scene: Scene) -> Pixels:
@@ -269,7 +218,7 @@ def _blurred_background(scene: Scene, radius: float) -> Pixels:
     shrink = min(8, 2 ** max(0, int(np.log2(max(radius, 1))) - 1))
     height, width = (max(1, side // shrink) for side in scene.size)
     small = stretched(scene.frame, (height, width))
-    weight = 1 - resized(_to_uint8(scene.matte), (height, width)).astype(np.float32) / 256
+    weight = 1 - resized(as_levels(scene.matte), (height, width)).astype(np.float32) / 256
     sigma = radius / (2 * shrink)
     total = cv2.GaussianBlur(small * weight[..., np.newaxis], (0, 0), sigma)
     blurred = np.divide(total, cv2.GaussianBlur(weight, (0, 0), sigma)[..., np.newaxis])
@@ -285,7 +234,7 @@ def _layer(colours: NDArray[np.float32], weights: Probabilities) -> Pixels:
 
 def _grey(weights: Probabilities) -> Pixels:
     """Weights [h,w] on 0..1 as uint8 [h,w,3]."""
-    return as_pixels(cv2.cvtColor(_to_uint8(weights), cv2.COLOR_GRAY2RGB))
+    return as_pixels(cv2.cvtColor(as_levels(weights), cv2.COLOR_GRAY2RGB))
 
 
 def _affine(scene: Scene, gain: Pixels, offset: Pixels) -> Pixels:
@@ -300,15 +249,6 @@ def _added(first: MatLike, second: MatLike) -> Pixels:
 
 def _mixed(frame: Pixels, layer: Pixels, opacity: float) -> Pixels:
     return as_pixels(cv2.addWeighted(frame, 1 - opacity, layer, opacity, 0))
-
-
-def _to_uint8(weights: Probabilities) -> Pixels:
-    return as_pixels(cv2.convertScaleAbs(weights, alpha=255))
-
-
-def _threshold(plane: Pixels) -> Pixels:
-    """1 where a probability, uint8, is over one half, else 0."""
-    return as_pixels(cv2.threshold(plane, 127, 1, cv2.THRESH_BINARY)[1])
 
 
 def _scale(scene: Scene) -> float:

@@ -8,7 +8,7 @@ only a device can do. On the CPU its tests see the order of its calls, with
 While one thread captures a graph, other threads serve other modes. So a capture is
 ``thread_local``: it forbids unsafe calls to its own thread only. Whatever waits for the
 whole device would break it all the same, and PyTorch allows one capture at a time in a
-process, so placing, capturing and releasing take turns. Streams are lent from PyTorch's
+process, so placing and capturing take turns. Streams are lent from PyTorch's
 32: a capture has its stream to itself while a process opens fewer lanes than that.
 """
 
@@ -109,11 +109,3 @@ class CudaDevice:
     def open_stream(self) -> CudaStream:
         """A stream beside all others."""
         return CudaStream()
-
-    def release(self) -> None:
-        """Give device memory that nothing refers to back to the driver.
-
-        Pinned memory stays with PyTorch, for the next who asks.
-        """
-        with _turn:
-            torch.cuda.empty_cache()

@@ -2,8 +2,8 @@
 
 Status: THE CUDA PATH HAS NOT YET RUN ON A GPU. All that needs none is in this file and is
 tested on the CPU, with a device of plain memory in place of ``models.runtimes.cuda_device``: the
-rounding and splitting of batches, which rows travel, who holds which lane, the way out
-where a graph cannot be captured, and closing. Speed, the capture itself, and float16
+rounding and splitting of batches, which rows travel, who holds which lane, and the way out
+where a graph cannot be captured. Speed, the capture itself, and float16
 against the reference wait for ``make cuda``.
 
 Launches, not arithmetic, should bound these networks: one pass is 140 to 370 operations
@@ -30,7 +30,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
-from queue import SimpleQueue
 from typing import Protocol
 
 import numpy as np
@@ -41,6 +40,7 @@ from models.catalog import ModeSpec
 from models.networks import segmentation
 from models.networks.segmentation import SegmentationNetwork
 from models.runtimes.base import Frames, Probabilities, Runtime
+from models.runtimes.lanes import Lanes
 
 log = logging.getLogger("segstream.cuda")
 
@@ -51,7 +51,7 @@ CUDA_BATCHES = (1, 2, 4, 8, 16)
 MAX_BATCH = CUDA_BATCHES[-1]
 
 
-class Stream(Protocol):
+class DeviceStream(Protocol):
     """What a lane needs of ``models.runtimes.cuda_device.CudaStream``."""
 
     def capture(self, work: Work, /) -> Work:
@@ -73,11 +73,8 @@ class Device(Protocol):
     def resident(self, shape: Shape, dtype: torch.dtype, /) -> Tensor:
         """Device memory, not initialised."""
 
-    def open_stream(self) -> Stream:
+    def open_stream(self) -> DeviceStream:
         """A stream beside all others."""
-
-    def release(self) -> None:
-        """Let go of the memory that nothing refers to."""
 
 
 def rounded_batch(count: int) -> int:
@@ -85,7 +82,7 @@ def rounded_batch(count: int) -> int:
     return next(size for size in CUDA_BATCHES if size >= count)
 
 
-class Lane:
+class _Lane:
     """One call at a time, from host memory through the network and back.
 
     Rows past a call's frames hold those of earlier calls. They are computed, as rows are
@@ -162,17 +159,13 @@ class CudaRuntime(Runtime):
         self._gpu = gpu
         model = segmentation.load(spec)
         gpu.place(model)
-        # A call takes a free lane and puts it back; past ``concurrency`` calls, they wait.
-        # None, put after the last lane was taken, tells those who wait that none will come.
-        self._lanes: SimpleQueue[Lane | None] = SimpleQueue()
-        for lane in self._open_lanes(model, spec.name):
-            self._lanes.put(lane)
+        self._lanes = Lanes(self._open_lanes(model, spec.name))
         # Lanes take turns, so each size twice running warms it up in both.
         self._warm_up(tuple(sorted(CUDA_BATCHES * self.concurrency)))
 
-    def _open_lanes(self, model: SegmentationNetwork, mode: str) -> list[Lane]:
+    def _open_lanes(self, model: SegmentationNetwork, mode: str) -> list[_Lane]:
         """All with graphs, or, where a graph cannot be had, all without."""
-        lane = partial(Lane, self._gpu, model, self._frame_shape, self._channels)
+        lane = partial(_Lane, self._gpu, model, self._frame_shape, self._channels)
         try:
             return [lane(captured=True) for _ in range(self.concurrency)]
         except RuntimeError as error:
@@ -182,20 +175,5 @@ class CudaRuntime(Runtime):
         return [lane(captured=False) for _ in range(self.concurrency)]
 
     def _infer(self, frames: Frames, out: Probabilities) -> None:
-        lane = self._lanes.get()
-        try:
-            if lane is None:
-                raise RuntimeError("this runtime is closed")
+        with self._lanes.taken() as lane:
             lane.infer(frames, out)
-        finally:
-            self._lanes.put(lane)
-
-    def close(self) -> None:
-        """As ``Runtime.close``; waits for the calls under way."""
-        if self._closed:
-            return
-        super().close()
-        for _ in range(self.concurrency):
-            self._lanes.get()
-        self._lanes.put(None)
-        self._gpu.release()

@@ -31,7 +31,6 @@ import sys
 import threading
 import warnings
 from importlib import import_module
-from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,6 +39,7 @@ import torch
 from models.catalog import ModeSpec
 from models.networks import segmentation
 from models.runtimes.base import Frames, Probabilities, Runtime
+from models.runtimes.lanes import Lanes
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -131,23 +131,9 @@ class OpenVinoRuntime(Runtime):
                 },
             )
         )
-        # A call takes a free lane and puts it back; past ``concurrency`` calls, they wait.
-        self._lanes: SimpleQueue[_Lane] = SimpleQueue()
-        for _ in range(self.concurrency):
-            self._lanes.put(_Lane(compiled.create_infer_request()))
+        self._lanes = Lanes(_Lane(compiled.create_infer_request()) for _ in range(self.concurrency))
         self._warm_up((1,) * self.concurrency)
 
     def _infer(self, frames: Frames, out: Probabilities) -> None:
-        lane = self._lanes.get()
-        try:
+        with self._lanes.taken() as lane:
             lane.infer(frames, out)
-        finally:
-            self._lanes.put(lane)
-
-    def close(self) -> None:
-        """As ``Runtime.close``; waits for the calls under way."""
-        if self._closed:
-            return
-        super().close()
-        for _ in range(self.concurrency):
-            self._lanes.get()

@@ -30,16 +30,9 @@ class TorchRuntime(Runtime):
         super().__init__(spec)
         if threads is not None:
             torch.set_num_threads(threads)
-        self._network: segmentation.SegmentationNetwork | None = segmentation.load(spec)
+        self._network = segmentation.load(spec)
         self._warm_up((1,))
 
     def _infer(self, frames: Frames, out: Probabilities) -> None:
-        model = self._network
-        if model is None:  # closed between two frames of one call
-            raise RuntimeError("this runtime is closed")
         with torch.inference_mode():
-            np.copyto(out, model(torch.tensor(frames)).numpy())
-
-    def close(self) -> None:
-        super().close()
-        self._network = None
+            np.copyto(out, self._network(torch.tensor(frames)).numpy())

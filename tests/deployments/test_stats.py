@@ -11,7 +11,7 @@ from ray import serve
 
 from deployments.metrics.exposition import page
 from deployments.stats import StatsAnalyst
-from models.pictures.images import encode_label_map
+from models.pictures.label_map import encode_label_map
 
 
 def mask(columns: int, shape: tuple[int, int] = (48, 64)) -> bytes:

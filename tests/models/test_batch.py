@@ -39,13 +39,13 @@ def test_outcomes_keep_the_order_of_the_items() -> None:
         return result(width)
 
     with ThreadPoolExecutor(2) as two:
-        batch = Batch(two, lambda: None)
+        batch = Batch(two)
         batch.fan_out([1, 2], step, batch.deliver)
         assert widths(batch.future.result(10)) == [1, 2]
 
 
 def test_steps_behind_one_another_need_a_single_worker(worker: ThreadPoolExecutor) -> None:
-    batch = Batch(worker, lambda: None)
+    batch = Batch(worker)
 
     def render_all(doubled: list[int | FrameFailure]) -> None:
         batch.fan_out(doubled, result, batch.deliver)
@@ -55,7 +55,7 @@ def test_steps_behind_one_another_need_a_single_worker(worker: ThreadPoolExecuto
 
 
 def test_a_rejection_keeps_its_message_and_skips_the_next_step(worker: ThreadPoolExecutor) -> None:
-    batch = Batch(worker, lambda: None)
+    batch = Batch(worker)
 
     def refuse_two(number: int) -> int:
         if number == 2:
@@ -71,7 +71,7 @@ def test_a_rejection_keeps_its_message_and_skips_the_next_step(worker: ThreadPoo
 def test_any_other_exception_is_logged_once_and_tells_the_peer_nothing(
     worker: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture
 ) -> None:
-    batch = Batch(worker, lambda: None)
+    batch = Batch(worker)
 
     def broken(_: int) -> FrameResult:
         raise RuntimeError("device 0 lost at /opt/weights")
@@ -87,14 +87,14 @@ def test_any_other_exception_is_logged_once_and_tells_the_peer_nothing(
 
 
 def test_no_items_are_delivered_at_once(worker: ThreadPoolExecutor) -> None:
-    batch = Batch(worker, lambda: None)
+    batch = Batch(worker)
     batch.fan_out([], result, batch.deliver)
     assert batch.future.result(0) == []
 
 
-def test_a_cancelled_batch_begins_no_further_item_and_leaves(worker: ThreadPoolExecutor) -> None:
+def test_a_cancelled_batch_begins_no_further_item(worker: ThreadPoolExecutor) -> None:
     begun: list[int] = []
-    started, go_on, left = Event(), Event(), Event()
+    started, go_on = Event(), Event()
 
     def step(number: int) -> FrameResult:
         begun.append(number)
@@ -102,10 +102,10 @@ def test_a_cancelled_batch_begins_no_further_item_and_leaves(worker: ThreadPoolE
         assert go_on.wait(10)
         return result(number)
 
-    batch = Batch(worker, left.set)
+    batch = Batch(worker)
     batch.fan_out([1, 2, 3], step, batch.deliver)
     assert started.wait(10)
     assert batch.future.cancel()
     go_on.set()
-    assert left.wait(10)
+    worker.shutdown()
     assert begun == [1]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from models.catalog import MODES, ModeSpec, UnknownMode, mode
+from models.catalog import MODES, ModeSpec
 
 ROOT = Path(__file__).parents[2]
 WEIGHTS = ROOT / "models" / "weights"
@@ -15,24 +15,6 @@ each_mode = pytest.mark.parametrize("spec", MODES.values(), ids=list(MODES))
 
 def test_modes_stand_in_the_order_in_which_they_are_offered() -> None:
     assert list(MODES) == ["person", "person-wide", "parts", "salient"]
-
-
-def test_a_mode_is_found_by_its_name() -> None:
-    assert mode("parts") is MODES["parts"]
-
-
-def test_an_unknown_mode_is_answered_with_the_modes_and_the_nearest() -> None:
-    with pytest.raises(UnknownMode) as raised:
-        mode("persn-wide")
-    message = str(raised.value)
-    assert "'persn-wide'" in message
-    assert "person, person-wide, parts, salient" in message
-    assert message.endswith("did you mean 'person-wide'?")
-
-
-def test_a_name_like_no_other_is_answered_without_a_guess() -> None:
-    with pytest.raises(UnknownMode, match=r"salient$"):
-        mode("zzz")
 
 
 def test_the_catalogue_cannot_be_changed() -> None:

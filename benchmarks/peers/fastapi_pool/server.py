@@ -30,7 +30,6 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     with ThreadPoolExecutor(WORKERS, "frames") as pool:
         app.state.pipeline = open_pipeline(pool)
         yield
-        app.state.pipeline.close()
 
 
 app = FastAPI(lifespan=lifespan)

@@ -28,7 +28,8 @@ from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 
 from benchmarks.peers.segmenting import CORES, port_argument
 from models.catalog import MODES
-from models.runtimes.base import Runtime, open_runtime
+from models.runtimes.base import Runtime
+from models.runtimes.choice import open_runtime
 
 MODE = MODES["person"]
 OPACITY, QUALITY = 0.5, 85
@@ -38,7 +39,6 @@ OPACITY, QUALITY = 0.5, 85
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.runtime = open_runtime(MODE, threads=CORES)
     yield
-    app.state.runtime.close()
 
 
 app = FastAPI(lifespan=lifespan)

@@ -16,14 +16,11 @@ from models.pictures.images import (
     Frame,
     Pixels,
     decode,
-    decode_label_map,
-    encode_label_map,
     encode_mask,
     encode_matte,
     encode_picture,
     fitted,
     stretched,
-    thumbnail,
 )
 from models.view import PictureFormat
 
@@ -220,31 +217,3 @@ def test_a_matte_is_a_webp_where_webp_is_wanted() -> None:
     made = encode_matte(RGB[..., 1], "webp", 90)
     assert (made.media_type, reread(made.data).format) == ("image/webp", "WEBP")
     assert off_by(RGB[..., 1], reread(made.data).convert("L")) < 8
-
-
-def test_a_label_map_reads_back_exactly() -> None:
-    labels = RGB[..., 2] // 50
-    assert (decode_label_map(encode_label_map(labels)) == labels).all()
-
-
-def test_a_label_map_beyond_thumbnail_size_is_refused() -> None:
-    with pytest.raises(ValueError, match="at most"):
-        decode_label_map(encode_label_map(np.zeros((65, 64), np.uint8)))
-
-
-def test_a_damaged_label_map_is_refused() -> None:
-    data = encode_label_map(RGB[..., 2] // 50)
-    with pytest.raises(ValueError, match="damaged"):
-        decode_label_map(data[:45] + bytes(12) + data[57:])
-
-
-@pytest.mark.parametrize(
-    ("size", "expected"), [((480, 640), (48, 64)), ((640, 480), (64, 48)), ((20, 30), (20, 30))]
-)
-def test_a_thumbnail_has_the_proportions_of_the_frame(
-    size: tuple[int, int], expected: tuple[int, int]
-) -> None:
-    labels = np.eye(256, dtype=np.uint8)
-    small = thumbnail(labels, size)
-    assert small.shape == expected
-    assert set(small.ravel().tolist()) <= {0, 1}

@@ -9,18 +9,17 @@ import pytest
 from numpy.typing import NDArray
 
 from models.pictures.images import Pixels
+from models.pictures.label_map import Probabilities
+from models.pictures.palette import palette
 from models.pictures.render import (
     OUTPUTS,
     STYLES,
-    Probabilities,
     Scene,
-    label_map,
-    palette,
     panel_size,
     render,
     with_background,
 )
-from models.view import Colormap, Output, View, VisualizationMode
+from models.view import Output, View, VisualizationMode
 
 SIZE = (60, 80)
 FRAME = np.full((*SIZE, 3), (200, 100, 50), np.uint8)
@@ -198,20 +197,6 @@ def test_one_foreground_plane_gets_its_complement() -> None:
     assert both[:, 0, 0].tolist() == [0.75, 0.25]
 
 
-@pytest.mark.parametrize("classes", [2, 3, 6])
-def test_the_label_map_is_the_most_probable_class(classes: int) -> None:
-    logits = np.random.default_rng(7).normal(0, 3, (classes, 32, 32))
-    probabilities = (np.exp(logits) / np.exp(logits).sum(axis=0)).astype(np.float32)
-    ranked = np.sort(probabilities, axis=0)
-    decided = ranked[-1] - ranked[-2] > 1 / 128  # labels are compared in 8 bits
-    expected = probabilities.argmax(axis=0)
-    assert (label_map(probabilities) == expected)[decided].all()
-
-
-def test_a_tie_goes_to_the_lower_class() -> None:
-    assert not label_map(np.full((4, 3, 3), 0.25, np.float32)).any()
-
-
 @pytest.mark.parametrize(
     ("settings", "frame", "expected"),
     [
@@ -232,14 +217,6 @@ def test_the_payload_obeys_max_side(
     settings: dict[str, Any], frame: tuple[int, int], expected: tuple[int, int]
 ) -> None:
     assert panel_size(View(**settings), frame) == expected
-
-
-@pytest.mark.parametrize("colormap", get_args(Colormap))
-def test_a_colormap_gives_every_class_a_colour_of_its_own(colormap: Colormap) -> None:
-    own = ((0, 0, 0), *((9, 9, c) for c in range(5)))
-    colours = palette(own, colormap)
-    assert colours[0] == own[0]
-    assert len(set(colours)) == len(own)
 
 
 def test_a_colormap_colours_the_overlay() -> None:

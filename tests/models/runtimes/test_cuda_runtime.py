@@ -5,7 +5,6 @@ was never written shows.
 """
 
 import threading
-import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -70,7 +69,6 @@ class PlainDevice:
         self.replays = 0
         self.streams: list[PlainStream] = []
         self.lent: list[Tensor] = []
-        self.released = threading.Event()
         self.on_run: Callable[[], None] = lambda: None
 
     def place(self, model: SegmentationNetwork) -> None:
@@ -86,9 +84,6 @@ class PlainDevice:
     def open_stream(self) -> PlainStream:
         self.streams.append(PlainStream(self))
         return self.streams[-1]
-
-    def release(self) -> None:
-        self.released.set()
 
     def spoil(self) -> None:
         for tensor in self.lent:
@@ -226,57 +221,10 @@ def test_a_lane_comes_back_from_a_call_that_failed() -> None:
     np.testing.assert_allclose(answer, expected(small_frames(1)), atol=1e-6)
 
 
-@pytest.mark.usefixtures("_small_network")
-def test_close_waits_for_the_call_under_way() -> None:
-    device = PlainDevice()
-    runtime = CudaRuntime(SMALL, device)
-    under_way = threading.Event()
-    released_too_early: list[bool] = []
-
-    def hold() -> None:
-        under_way.set()
-        released_too_early.append(device.released.wait(0.1))  # only a hasty close ends this early
-
-    device.on_run = hold
-    with ThreadPoolExecutor(1) as caller:
-        call = caller.submit(runtime.predict, small_frames(2))
-        assert under_way.wait(PATIENCE_S)
-        runtime.close()
-        assert device.released.is_set()
-        np.testing.assert_allclose(call.result(), expected(small_frames(2)), atol=1e-6)
-    assert released_too_early == [False]
-
-
-@pytest.mark.usefixtures("_small_network")
-def test_calls_that_wait_for_a_lane_of_a_closed_runtime_are_refused() -> None:
-    runtime = CudaRuntime(SMALL, PlainDevice())
-    runtime.close()
-    out = np.empty((1, 1, 4, 6), np.float32)
-    for _ in range(3):
-        with pytest.raises(RuntimeError, match="this runtime is closed"):
-            # Past ``predict``, as a call is that has a second batch to go when ``close`` begins.
-            runtime._infer(small_frames(1), out)
-
-
-@pytest.mark.usefixtures("_small_network")
-def test_close_lets_every_buffer_and_the_network_go() -> None:
-    device = PlainDevice()
-    runtime = CudaRuntime(SMALL, device)
-    kept = [weakref.ref(tensor) for tensor in device.lent]
-    device.lent.clear()
-    device.streams.clear()
-    runtime.close()
-    runtime.close()
-    assert [buffer for buffer in kept if buffer() is not None] == []
-    with pytest.raises(RuntimeError, match="closed"):
-        runtime.predict(small_frames(1))
-
-
 def test_a_real_network_stays_near_the_reference(reference: Reference) -> None:
     frame, recorded = reference(PERSON)
     runtime = CudaRuntime(PERSON, PlainDevice())
     probabilities = runtime.predict(np.repeat(frame, 3, axis=0))
-    runtime.close()
     np.testing.assert_allclose(probabilities, np.repeat(recorded, 3, axis=0), rtol=0, atol=1e-4)
 
 
@@ -290,7 +238,6 @@ def test_cuda_stays_near_the_cpu_at_every_batch_size(
     frames = np.concatenate([np.roll(frame, 16 * i, axis=2) for i in range(17)])
     on_cpu = TorchRuntime(spec)
     near = on_cpu.predict(frames)
-    on_cpu.close()
     on_cuda = CudaRuntime(spec, CudaDevice())
     assert caplog.messages == []  # every size was captured
     for count in (*CUDA_BATCHES, 3, 17):
@@ -298,7 +245,6 @@ def test_cuda_stays_near_the_cpu_at_every_batch_size(
         for row in difference:
             assert row.mean() < 3e-3
             assert np.mean(row > 0.05) < 5e-3
-    on_cuda.close()
 
 
 @pytest.mark.cuda
@@ -311,7 +257,6 @@ def test_cuda_gives_calls_at_once_their_own_answers(reference: Reference) -> Non
     one_by_one = [runtime.predict(batch) for batch in batches]
     with ThreadPoolExecutor(4) as callers:
         at_once = list(callers.map(runtime.predict, batches))
-    runtime.close()
     for together, alone in zip(at_once, one_by_one, strict=True):
         np.testing.assert_allclose(together, alone, rtol=0, atol=1e-3)
 
@@ -329,16 +274,7 @@ def test_cuda_loads_one_mode_while_another_serves(
         answers = [serving.predict(frame)]
         while not loading.done():
             answers.append(serving.predict(frame))
-    loading.result().close()
-    serving.close()
+    loading.result()
     assert caplog.messages == []
     for answer in answers:
         np.testing.assert_allclose(answer, alone, rtol=0, atol=1e-3)
-
-
-@pytest.mark.cuda
-def test_cuda_memory_goes_back_to_the_driver() -> None:
-    CudaRuntime(PERSON, CudaDevice()).close()  # libraries keep workspaces from the first on
-    before = torch.cuda.memory_reserved()
-    CudaRuntime(PERSON, CudaDevice()).close()
-    assert torch.cuda.memory_reserved() <= before

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -15,10 +15,8 @@ PERSON = MODES["person"]
 
 
 @pytest.fixture(scope="module")
-def on_cpu() -> Iterator[TorchRuntime]:
-    runtime = TorchRuntime(PERSON)
-    yield runtime
-    runtime.close()
+def on_cpu() -> TorchRuntime:
+    return TorchRuntime(PERSON)
 
 
 def test_the_cpu_computes_in_float32(on_cpu: TorchRuntime, reference: Reference) -> None:
@@ -47,12 +45,5 @@ def test_threads_that_call_at_once_get_their_own_answers(
 def test_threads_are_set_as_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", asked.append)
-    TorchRuntime(PERSON, threads=1).close()
+    TorchRuntime(PERSON, threads=1)
     assert asked == [1]
-
-
-def test_a_closed_runtime_lets_its_network_go(reference: Reference) -> None:
-    runtime = TorchRuntime(PERSON)
-    runtime.close()
-    with pytest.raises(RuntimeError, match="closed"):
-        runtime.predict(reference(PERSON)[0])
