@@ -25,9 +25,11 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """One room, from the client inwards: what a frame meets there on its way in, and out."""
+    """One room, from the client inwards: what happens to a frame there, and in which files."""
 
     place: str
+    inwards: str
+    outwards: str
     way_in: tuple[Step, ...]
     way_out: tuple[Step, ...]
 
@@ -35,6 +37,8 @@ class Room:
 WAY = (
     Room(
         "ingress/door",
+        "a message, or the one `Disconnect` in its place",
+        "the one gate: nothing leaves after the end",
         (
             Step("ingress/door/transport.py", "a message, or the one `Disconnect` in its place"),
             Step("ingress/door/connection.py", "knows where the connection is in its life"),
@@ -46,6 +50,8 @@ WAY = (
     ),
     Room(
         "ingress/wire",
+        "bytes become a `Frame`, or an error for its sender",
+        "a `Result` becomes bytes",
         (
             Step(
                 "ingress/wire/heard.py",
@@ -57,6 +63,8 @@ WAY = (
     ),
     Room(
         "ingress/session",
+        "the newest frame waits; what it displaced is told",
+        "each frame ends once, in its turn, within the credit",
         (
             Step("ingress/session/reader.py", "order, size and credit are checked"),
             Step(
@@ -77,6 +85,8 @@ WAY = (
     ),
     Room(
         "ingress/dispatch",
+        "a free call takes one frame of each waiting session",
+        "every flight lands once",
         (
             Step(
                 "ingress/dispatch/dispatcher.py",
@@ -87,6 +97,8 @@ WAY = (
     ),
     Room(
         "deployments/lines",
+        "one message for a batch, to the freest segmenter",
+        "one message for its outcomes",
         (
             Step("deployments/lines/pools.py", "the pool of the mode"),
             Step("deployments/lines/caller.py", "its freest segmenter"),
@@ -103,6 +115,8 @@ WAY = (
     ),
     Room(
         "deployments/segmenter.py",
+        "the pipeline of the mode, loaded once",
+        "outcomes are counted",
         (Step("deployments/segmenter.py", "the mode's pipeline, loaded once"),),
         (
             Step(
@@ -114,6 +128,8 @@ WAY = (
     ),
     Room(
         "models",
+        "decode, predict",
+        "render, encode",
         (
             Step(
                 "models/pipeline.py",
