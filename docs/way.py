@@ -145,12 +145,8 @@ WAY = (
 def rooms() -> str:
     """The way in Markdown, a row for each room."""
     head = "| room | on the way in | on the way out |\n|---|---|---|"
-    rows = (f"| `{room.place}` | {_words(room.way_in)} | {_words(room.way_out)} |" for room in WAY)
+    rows = (f"| `{room.place}` | {room.inwards} | {room.outwards} |" for room in WAY)
     return "\n".join((head, *rows))
-
-
-def _words(steps: tuple[Step, ...]) -> str:
-    return "; ".join(step.does for step in steps)
 
 
 def files() -> str:

@@ -9,7 +9,7 @@ because a setting that silently does nothing is worse than an error.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -99,10 +99,6 @@ class Ack(ClientMessage):
     type: Literal["ack"]
     seq: int = Field(ge=0, le=0xFFFFFFFF)
 
-
-_CONTROL = ChangeMode | UpdateViz | GetStats | SubscribeStats | Ping | Pong
-PlainMessage: TypeAlias = PlainFrame | _CONTROL
-V1Message: TypeAlias = Hello | Ack | _CONTROL
 
 CLIENT_MESSAGES: Mapping[Dialect, tuple[type[ClientMessage], ...]] = {
     Dialect.PLAIN: (PlainFrame, ChangeMode, UpdateViz, GetStats, SubscribeStats, Ping, Pong),
