@@ -27,7 +27,7 @@ from deployments.metrics.exposition import Families
 from deployments.metrics.gathering import Gathering
 from deployments.picture import OPENAPI, PictureRefused, answer, flown, read_body, read_query
 from deployments.serve.handles import apart, each_outcome
-from deployments.serve.listener import adopt_serve_logging
+from deployments.serve.logs import adopt_serve_logging
 from deployments.serve.stopping import told_to_stop
 from deployments.session_store import StoreHandle
 from ingress.dispatch.dispatcher import ModeFailed

@@ -36,7 +36,7 @@ import yaml
 from pydantic import ValidationError
 
 from deployments.args import IngressArgs
-from deployments.serve import listener
+from deployments.serve import variables
 from deployments.serve.goodbye import delete_applications
 
 log = logging.getLogger("segstream.launch")
@@ -170,10 +170,10 @@ def _ingress_of(config: Path) -> IngressArgs:
 def _websocket(ingress: IngressArgs) -> dict[str, str]:
     """What uvicorn must know of the configuration; it reads no yaml, so it is told here."""
     return {
-        listener.WS_MAX_BYTES: str(ingress.limits.max_message_bytes),
-        listener.WS_PING_INTERVAL_S: str(ingress.keepalive.heartbeat_s),
-        listener.WS_PING_TIMEOUT_S: str(ingress.keepalive.timeout_s),
-        listener.WS_SEND_TIMEOUT_S: str(ingress.limits.send_timeout_s),
+        variables.WS_MAX_BYTES: str(ingress.limits.max_message_bytes),
+        variables.WS_PING_INTERVAL_S: str(ingress.keepalive.heartbeat_s),
+        variables.WS_PING_TIMEOUT_S: str(ingress.keepalive.timeout_s),
+        variables.WS_SEND_TIMEOUT_S: str(ingress.limits.send_timeout_s),
     }
 
 
