@@ -23,7 +23,7 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.lines.pools import Pools, StatsPool
 from deployments.metrics.census import ReplicaCensus
-from deployments.metrics.exposition import Families
+from deployments.metrics.exposition import Exposition, Families
 from deployments.metrics.gathering import Gathering
 from deployments.picture import OPENAPI, PictureRefused, answer, flown, read_body, read_query
 from deployments.serve.handles import apart, each_outcome
@@ -98,8 +98,9 @@ class Ingress:
             store=StoreHandle(store, self._siblings, settings.resume.store_timeout_s),
             metrics=Metrics(pools),
         )
+        self._exposition = Exposition(self._service.metrics.registry)
         self._gathering = Gathering(
-            self._service.metrics.registry,
+            self._exposition,
             [self._siblings, *pools.values(), stats, store],
             settings.metrics.gather_timeout_s,
         )
@@ -193,4 +194,4 @@ class Ingress:
 
     async def exposition(self, asker: str) -> Families:
         """The metrics of this replica, for the ingress replica that asks."""
-        return self._gathering.families(asker)
+        return self._exposition.families(asker)
