@@ -16,7 +16,7 @@ from ray import serve
 from ray.serve._private import replica
 
 from deployments import segmenter as module
-from deployments.lines.caller import Line
+from deployments.lines.line import Line
 from deployments.metrics.exposition import page
 from deployments.segmenter import Segmenter
 from models.catalog import ModeSpec
