@@ -137,6 +137,21 @@ async def test_what_failed_is_told_in_the_log_of_its_own_side(
     assert "not for the other side" in caplog.text
 
 
+async def test_arguments_of_another_version_fail_alone(sockets: None) -> None:
+    async def answer(mode: str) -> str:
+        return mode
+
+    callee = Callee("one", HOST, answer)
+    peer = await Peer().meet(callee)
+    peer.channel.send((1, ("person", "and more")))
+    peer.channel.send((2, ("person",)))
+    answers = dict([await peer.messages.get(), await peer.messages.get()])
+    assert str(answers[1]) == "TypeError"
+    assert answers[2] == "person"
+    await peer.hang_up()
+    await callee.leave()
+
+
 async def test_an_answer_that_is_too_long_is_a_call_that_failed(
     one: Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,6 +174,16 @@ async def test_a_cancelled_call_is_ended_and_answered_once(one: Replica) -> None
     one.gate.set()
     peer.channel.send((2, ()))
     assert await peer.hears(2) == "one"
+
+
+async def test_a_call_whose_cancellation_comes_with_it_is_answered_too(one: Replica) -> None:
+    peer = await Peer().meet(one.callee)
+    await until(lambda: len(one.callee._callers) == 1)
+    (channel,) = one.callee._callers
+    one.callee.received(channel, (1, ("first",)))  # uvloop reads on before the loop goes round
+    one.callee.received(channel, (1, None))
+    assert str(await peer.hears(1)) == "cancelled"
+    assert one.calls == []
 
 
 async def test_a_caller_that_goes_takes_its_calls_along_and_no_others(one: Replica) -> None:
