@@ -33,7 +33,7 @@ from benchmarks.peers.environments import PEERS, Peer, PeerFailed, Unavailable, 
 from benchmarks.peers.environments import running as running_peer
 from benchmarks.peers.environments import version as version_of
 from benchmarks.yardstick import Yardstick, stopped
-from deployments.launch import free_port
+from deployments.launch.ports import free_port
 
 PARTS = ("bare", "served", "peers", "overload", "scaling", "idle")
 CAMERA_FPS = 30.0

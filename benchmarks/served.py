@@ -21,9 +21,10 @@ from typing import Any
 import psutil
 import yaml
 
-from deployments.launch import ROOT, Server, environment, free_port
-
-SERVE_YAML = ROOT / "configs" / "serve.yaml"
+from deployments.launch.configuration import ROOT, SERVE_YAML
+from deployments.launch.ports import free_port
+from deployments.launch.profiles import environment
+from deployments.launch.server import Server
 
 # The first word of these that a command line has names the kind of its process.
 _KINDS = (

@@ -19,7 +19,7 @@ from typing import Any, Self
 
 import psutil
 
-from deployments.launch import ROOT
+from deployments.launch.configuration import ROOT
 
 
 class Yardstick:

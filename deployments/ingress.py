@@ -23,11 +23,11 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.lines.pools import Pools, StatsPool
 from deployments.metrics.census import ReplicaCensus
-from deployments.metrics.exposition import Families
+from deployments.metrics.exposition import Exposition, Families
 from deployments.metrics.gathering import Gathering
 from deployments.picture import OPENAPI, PictureRefused, answer, flown, read_body, read_query
 from deployments.serve.handles import apart, each_outcome
-from deployments.serve.listener import adopt_serve_logging
+from deployments.serve.logs import adopt_serve_logging
 from deployments.serve.stopping import told_to_stop
 from deployments.session_store import StoreHandle
 from ingress.dispatch.flight import ModeFailed
@@ -97,8 +97,9 @@ class Ingress:
             store=StoreHandle(store, self._siblings, settings.resume.store_timeout_s),
             metrics=Metrics(pools),
         )
+        self._exposition = Exposition(self._service.metrics.registry)
         self._gathering = Gathering(
-            self._service.metrics.registry,
+            self._exposition,
             [self._siblings, *pools.values(), stats, store],
             settings.metrics.gather_timeout_s,
         )
@@ -192,4 +193,4 @@ class Ingress:
 
     async def exposition(self, asker: str) -> Families:
         """The metrics of this replica, for the ingress replica that asks."""
-        return self._gathering.families(asker)
+        return self._exposition.families(asker)

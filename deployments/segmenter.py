@@ -21,7 +21,7 @@ from deployments.lines.callee import Callee
 from deployments.lines.channel import Address
 from deployments.metrics.exposition import Exposition, Families
 from deployments.metrics.models import SegmenterMetrics
-from deployments.serve.listener import adopt_serve_logging
+from deployments.serve.logs import adopt_serve_logging
 from models.catalog import MODES
 from models.pictures.headers import ImageLimits
 from models.pipeline import Pipeline, workers_for

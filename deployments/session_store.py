@@ -22,7 +22,7 @@ from ray.serve.handle import DeploymentHandle
 from deployments.metrics.exposition import Exposition, Families
 from deployments.metrics.store import StoreMetrics
 from deployments.serve.handles import FAILED, apart, each_outcome, over_grpc
-from deployments.serve.listener import adopt_serve_logging
+from deployments.serve.logs import adopt_serve_logging
 from deployments.serve.stopping import told_to_stop
 from ingress.resume.memory_store import Heirloom, MemoryStore
 from ingress.resume.parked import Claim, ClaimRefused, Parked, Renewal, StoreLost, Title

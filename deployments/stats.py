@@ -11,7 +11,7 @@ import torch
 
 from deployments.metrics.exposition import Exposition, Families
 from deployments.metrics.models import StatsMetrics
-from deployments.serve.listener import adopt_serve_logging
+from deployments.serve.logs import adopt_serve_logging
 from models.catalog import MODES
 from models.pictures.label_map import decode_label_map
 from models.stats import scene_statistics

@@ -21,9 +21,10 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from deployments.launch import ROOT, Server, environment, free_port
-
-SERVE_YAML = ROOT / "configs" / "serve.yaml"
+from deployments.launch.configuration import SERVE_YAML
+from deployments.launch.ports import free_port
+from deployments.launch.profiles import environment
+from deployments.launch.server import Server
 
 
 @dataclass(frozen=True, slots=True)

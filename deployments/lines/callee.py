@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from deployments.lines.channel import LEAVING, SHOW_S, Address, CallFailed, Channel, Key
@@ -32,7 +33,7 @@ class Callee:
         self._server: asyncio.Server | None = None
         self._address: Address | None = None
         self._strangers: dict[Channel, asyncio.TimerHandle] = {}
-        self._callers: dict[Channel, dict[int, asyncio.Task[None]]] = {}
+        self._callers: dict[Channel, dict[int, asyncio.Task[Any]]] = {}
         self._alone = asyncio.Event()
         self._alone.set()
 
@@ -81,9 +82,10 @@ class Callee:
         calls = self._callers[channel]
         number, arguments = message
         if arguments is not None:
-            task = asyncio.get_running_loop().create_task(self._call(channel, number, arguments))
-            calls[number] = task
-            task.add_done_callback(lambda _: calls.pop(number))
+            call = asyncio.get_running_loop().create_task(self._call(arguments))
+            calls[number] = call
+            call.add_done_callback(lambda _: calls.pop(number))
+            call.add_done_callback(partial(self._answered, channel, number))
         elif number in calls:  # else its answer is on the way
             calls[number].cancel()
 
@@ -95,15 +97,21 @@ class Callee:
         if not self._callers:
             self._alone.set()
 
-    async def _call(self, channel: Channel, number: int, arguments: tuple[Any, ...]) -> None:
+    async def _call(self, arguments: tuple[Any, ...]) -> Any:
+        # Here they are unpacked, so that what another version of the code sends fails alone.
+        return await self._answer(*arguments)
+
+    def _answered(self, channel: Channel, number: int, call: asyncio.Task[Any]) -> None:
+        # Not in the task itself: where its cancellation came in one piece with the call, as
+        # uvloop reads them, it ends before its first step.
         outcome: Any
-        try:
-            outcome = await self._answer(*arguments)
-        except asyncio.CancelledError:
+        if call.cancelled():
             outcome = CallFailed("cancelled")
-        except Exception as error:
+        elif error := call.exception():
             log.warning("a call failed", exc_info=error)
             outcome = CallFailed(type(error).__name__)
+        else:
+            outcome = call.result()
         try:
             channel.send((number, outcome))
         except CallFailed as failure:

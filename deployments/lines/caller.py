@@ -15,16 +15,16 @@ Rules
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 from typing import Any
 
 from ray.serve.handle import DeploymentHandle
 
-from deployments.lines.channel import LEAVING, SHOW_S, Address, CallFailed, Channel, ChannelLost
+from deployments.lines.channel import Address, ChannelLost
+from deployments.lines.line import Line
 from deployments.serve.handles import FAILED, apart, each_outcome, over_grpc
 
-log = logging.getLogger("segstream.lines")
+log = logging.getLogger("segstream.caller")
 
 _LOOK_EVERY_S = 2.0  # while calls are made
 _LOOK_AGAIN_S = 0.25  # while nobody is there
@@ -35,96 +35,8 @@ class NoReplica(Exception):
     """Nobody is there to take a call; the words are for the log."""
 
 
-class Line:
-    """The ``End`` of a channel to one replica."""
-
-    def __init__(self, replica: str) -> None:
-        self._replica = replica
-        self._opened: asyncio.Future[Channel] = asyncio.get_running_loop().create_future()
-        self._numbers = itertools.count(1)
-        self._unanswered: dict[int, asyncio.Future[Any]] = {}
-        self._leaving = False
-        self._lost = False
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the replica takes calls."""
-        return self._opened.done() and not self._leaving and not self._lost
-
-    @property
-    def unanswered(self) -> int:
-        """Calls that the replica has, those that were cancelled included."""
-        return len(self._unanswered)
-
-    async def open(self, address: Address) -> None:
-        """Connect.
-
-        Raises:
-            OSError: nobody listens there.
-            ChannelLost: whoever listens there is not the replica.
-            TimeoutError: whoever listens there says nothing.
-        """
-        channel = Channel(self, address.key, calls=True)
-        try:
-            async with asyncio.timeout(SHOW_S):
-                await asyncio.get_running_loop().create_connection(
-                    lambda: channel, address.host, address.port
-                )
-                await self._opened
-        except BaseException:
-            channel.abort()
-            raise
-
-    async def call(self, *arguments: Any) -> Any:
-        """What the replica answers.
-
-        Raises:
-            CallFailed: it could not.
-            ChannelLost: it went before it did.
-        """
-        channel = self._opened.result()
-        await channel.room()
-        if self._lost:
-            raise ChannelLost
-        number = next(self._numbers)
-        answer = asyncio.get_running_loop().create_future()
-        channel.send((number, arguments))
-        self._unanswered[number] = answer
-        try:
-            outcome = await answer
-        except asyncio.CancelledError:
-            channel.send((number, None))
-            raise
-        if isinstance(outcome, CallFailed):
-            raise outcome
-        return outcome
-
-    def met(self, channel: Channel) -> None:
-        self._opened.set_result(channel)
-
-    def received(self, channel: Channel, message: Any) -> None:
-        number, outcome = message
-        if message == LEAVING:
-            self._leaving = True
-        elif not (answer := self._unanswered.pop(number)).done():
-            answer.set_result(outcome)
-        if self._leaving and not self._unanswered:
-            channel.close()
-
-    def lost(self, channel: Channel) -> None:
-        self._lost = True
-        if not self._leaving and self._opened.done():
-            log.warning(
-                "the line to %s is lost, and %d calls with it", self._replica, self.unanswered
-            )
-        for future in (self._opened, *self._unanswered.values()):
-            if not future.done():
-                future.set_exception(ChannelLost())
-        self._unanswered.clear()
-
-
-class Lines:
-    """The lines to the replicas of one pool."""
+class Caller:
+    """The lines of this replica to those of one pool."""
 
     def __init__(self, handle: DeploymentHandle[Any]) -> None:
         self._pool = handle.deployment_name

@@ -14,7 +14,7 @@ from typing import Any
 
 from ray.serve.handle import DeploymentHandle
 
-from deployments.lines.caller import Lines, NoReplica
+from deployments.lines.caller import Caller, NoReplica
 from deployments.lines.channel import CallFailed, ChannelLost
 from deployments.serve.handles import FAILED, GONE, apart, over_grpc
 from ingress.dispatch.flight import AnalysisFailed, ModeFailed
@@ -30,12 +30,12 @@ class Pools:
     def __init__(self, handles: Mapping[str, DeploymentHandle[Any]]) -> None:
         self._handles = {mode: over_grpc(handle) for mode, handle in handles.items()}
         pools = {handle.deployment_name: handle for handle in handles.values()}
-        lines = {name: Lines(handle) for name, handle in pools.items()}
-        self._lines = {mode: lines[handle.deployment_name] for mode, handle in handles.items()}
+        callers = {name: Caller(handle) for name, handle in pools.items()}
+        self._callers = {mode: callers[handle.deployment_name] for mode, handle in handles.items()}
 
     async def analyze(self, mode: str, frames: Sequence[FrameRequest]) -> Sequence[FrameOutcome]:
         try:
-            outcomes: Sequence[FrameOutcome] = await self._lines[mode].call(mode, frames)
+            outcomes: Sequence[FrameOutcome] = await self._callers[mode].call(mode, frames)
         except NoReplica as error:
             log.warning("mode %s: no replica took a call: %s", mode, error)
             raise AnalysisFailed(str(error), unavailable=True) from error

@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from contextvars import Context
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import Counter
 from ray import serve
 from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
@@ -35,33 +35,29 @@ class Gathering:
 
     def __init__(
         self,
-        registry: CollectorRegistry,
+        mine: Exposition,
         deployments: Iterable[DeploymentHandle[Any]],
         timeout_s: float,
     ) -> None:
-        """``registry`` is this replica's own; ``deployments`` are all, its own among them.
+        """``mine`` is this replica's own; ``deployments`` are all, its own among them.
 
         Each replica of them has a method ``exposition``.
         """
         me = serve.get_replica_context()
         self._me = me.replica_tag
-        self._mine = me.deployment
+        self._deployment = me.deployment
+        self._mine = mine
         self._timeout_s = timeout_s
         self._handles = {h.deployment_name: over_grpc(h) for h in deployments}
         self._missing = Counter(
             "segstream_scrape_replicas_missing",
             "Replicas that a scrape left out because they did not answer in time.",
             ["deployment"],
-            registry=registry,
+            registry=mine.registry,
         )
         for deployment in self._handles:
             self._missing.labels(deployment)
-        self._exposition = Exposition(registry)
         self._running: asyncio.Task[bytes] | None = None
-
-    def families(self, asker: str) -> Families:
-        """This replica's own, for a sibling; none for itself."""
-        return self._exposition.families(asker)
 
     async def page(self) -> bytes:
         """The page, of a gathering that began after this call."""
@@ -78,7 +74,7 @@ class Gathering:
         asked = (self._ask(name, handle) for name, handle in self._handles.items())
         others = [families for answers in await asyncio.gather(*asked) for families in answers]
         # Last, so that what was just counted as missing is on this page already.
-        return page([self._exposition.families(), *others])
+        return page([self._mine.families(), *others])
 
     async def _ask(self, deployment: str, handle: DeploymentHandle[Any]) -> list[Families]:
         """What the replicas of one deployment answered in time."""
@@ -87,7 +83,7 @@ class Gathering:
             outcomes: list[Any] = await each_outcome(broadcast, self._timeout_s)
         except DeploymentUnavailableError as error:
             # This replica takes requests a moment before its router has heard of it.
-            outcomes = [] if deployment == self._mine else [error]
+            outcomes = [] if deployment == self._deployment else [error]
         except (TimeoutError, *FAILED) as error:
             outcomes = [error]
         failed = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]

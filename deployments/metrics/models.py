@@ -1,9 +1,6 @@
-"""The metric tables of the deployments that compute (prometheus_client), one per replica.
+"""The metric tables of the deployments that compute, one per replica.
 
-The rules are those of ``ingress/metrics.py``: labels are closed sets, every series is
-there at 0 from the start. The names are the deployment's own, so that a sum over a
-family never counts a frame twice; ``unhandled_exceptions`` alone is one family for the
-whole application. A frame costs no look-up of labels: the series of a mode are kept.
+A frame costs no look-up of labels: the series of a mode are kept.
 """
 
 from __future__ import annotations
@@ -12,68 +9,44 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-
+from deployments.metrics.table import Table
 from models.work import FrameFailure, FrameOutcome
 
-FRAME_OUTCOMES = ("result", "rejected", "failed")
-STAGES = ("decode", "inference", "render", "encode")
-CALL_OUTCOMES = ("done", "failed")
+_FRAME_OUTCOMES = ("result", "rejected", "failed")
+_STAGES = ("decode", "inference", "render", "encode")
+_CALL_OUTCOMES = ("done", "failed")
 
 _STAGE = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 _BATCH = (1, 2, 4, 8, 16, 32, 64)
 _LOAD = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 180)
 
 
-class SegmenterMetrics:
+class SegmenterMetrics(Table):
     """One segmenter replica: its frames by mode, and the loading of its modes."""
 
     def __init__(self, modes: Iterable[str]) -> None:
-        self.registry = registry = CollectorRegistry()
-        self.unhandled_exceptions = unhandled_exceptions(registry)
-        self._loaded = Gauge(
-            "segstream_segmenter_mode_loaded",
-            "1 where the mode is loaded and warm.",
-            ["mode"],
-            registry=registry,
+        super().__init__()
+        self._loaded = self._gauge(
+            "segmenter_mode_loaded", "1 where the mode is loaded and warm.", "mode"
         )
-        self._load_seconds = Histogram(
-            "segstream_segmenter_load_seconds",
-            "Time to load and warm up a mode.",
-            ["mode"],
-            registry=registry,
-            buckets=_LOAD,
+        self._load_seconds = self._histogram(
+            "segmenter_load_seconds", "Time to load and warm up a mode.", _LOAD, "mode"
         )
-        self._load_failures = Counter(
-            "segstream_segmenter_load_failures",
-            "Loads of a mode that failed.",
-            ["mode"],
-            registry=registry,
+        self._load_failures = self._counter(
+            "segmenter_load_failures", "Loads of a mode that failed.", "mode"
         )
-        frames = Counter(
-            "segstream_segmenter_frames",
-            "Frames by how the work on them ended.",
-            ["mode", "outcome"],
-            registry=registry,
+        frames = self._counter(
+            "segmenter_frames", "Frames by how the work on them ended.", "mode", "outcome"
         )
-        batch = Histogram(
-            "segstream_segmenter_batch_frames",
-            "Frames in a batch that was answered.",
-            ["mode"],
-            registry=registry,
-            buckets=_BATCH,
+        batch = self._histogram(
+            "segmenter_batch_frames", "Frames in a batch that was answered.", _BATCH, "mode"
         )
-        stage = Histogram(
-            "segstream_segmenter_stage_seconds",
-            "Time that a result spent in each stage of the work.",
-            ["mode", "stage"],
-            registry=registry,
-            buckets=_STAGE,
-        )
+        about_stages = "Time that a result spent in each stage of the work."
+        stage = self._histogram("segmenter_stage_seconds", about_stages, _STAGE, "mode", "stage")
         modes = tuple(modes)
-        self._frames = {m: {o: frames.labels(m, o) for o in FRAME_OUTCOMES} for m in modes}
+        self._frames = {m: {o: frames.labels(m, o) for o in _FRAME_OUTCOMES} for m in modes}
         self._batch = {m: batch.labels(m) for m in modes}
-        self._stage = {m: {s: stage.labels(m, s) for s in STAGES} for m in modes}
+        self._stage = {m: {s: stage.labels(m, s) for s in _STAGES} for m in modes}
         for series in (self._loaded, self._load_seconds, self._load_failures):
             for mode in modes:
                 series.labels(mode)
@@ -107,25 +80,17 @@ class SegmenterMetrics:
         self._loaded.labels(mode).set(1)
 
 
-class StatsMetrics:
+class StatsMetrics(Table):
     """One statistics replica: its calls."""
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
-        self.unhandled_exceptions = unhandled_exceptions(registry)
-        calls = Counter(
-            "segstream_stats_calls",
-            "Calls for scene statistics by how they ended.",
-            ["outcome"],
-            registry=registry,
+        super().__init__()
+        calls = self._counter(
+            "stats_calls", "Calls for scene statistics by how they ended.", "outcome"
         )
-        self._calls = {outcome: calls.labels(outcome) for outcome in CALL_OUTCOMES}
-        self._seconds = Histogram(
-            "segstream_stats_seconds",
-            "Time of a call for scene statistics, waiting for a thread included.",
-            registry=registry,
-            buckets=_STAGE,
-        )
+        self._calls = {outcome: calls.labels(outcome) for outcome in _CALL_OUTCOMES}
+        about = "Time of a call for scene statistics, waiting for a thread included."
+        self._seconds = self._histogram("stats_seconds", about, _STAGE)
 
     @contextmanager
     def call(self) -> Iterator[None]:
@@ -137,12 +102,3 @@ class StatsMetrics:
         ):
             yield
         self._calls["done"].inc()
-
-
-def unhandled_exceptions(registry: CollectorRegistry) -> Counter:
-    """The one family that every deployment has, under one name."""
-    return Counter(
-        "segstream_unhandled_exceptions",
-        "Bugs: exceptions that no rule foresaw.",
-        registry=registry,
-    )

@@ -1,8 +1,7 @@
-"""What Serve's environment needs of us, and nothing that a request passes through.
+"""The process that opens the port: Serve's proxy, or the ingress replica in HAProxy mode.
 
-Here is everything that leans on Ray Serve's internals. Each piece is guarded:
-where a new Ray moved what it needs, it says so once and the app runs on with
-Serve's own behaviour. Tests in tests/deployments check each against the pinned Ray.
+Serve starts uvicorn there and passes no WebSocket options. They are given to it behind Serve's
+back; where this uvicorn lacks what ours needs, one warning says so and its own serves.
 """
 
 from __future__ import annotations
@@ -12,117 +11,19 @@ import functools
 import logging
 import os
 from collections.abc import Mapping
-from contextlib import suppress
-from importlib import import_module
 from typing import Any
 
 import ray
 import uvicorn
 from starlette.middleware import Middleware
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deployments.serve.quiet import Quiet
+from deployments.serve.middleware import DropAfterLoss, RawWebSocket
+from deployments.serve.variables import WS_MAX_BYTES, WS_PING_INTERVAL_S, WS_PING_TIMEOUT_S
 
-log = logging.getLogger("segstream.serving")
-
-# Read by the process that opens the port: Serve's proxy, or the ingress replica in HAProxy
-# mode. Neither sees serve.yaml's args, so what uvicorn must know comes through these.
-WS_MAX_BYTES = "SEGSTREAM_WS_MAX_BYTES"
-WS_PING_INTERVAL_S = "SEGSTREAM_WS_PING_INTERVAL_S"
-WS_PING_TIMEOUT_S = "SEGSTREAM_WS_PING_TIMEOUT_S"
-WS_SEND_TIMEOUT_S = "SEGSTREAM_WS_SEND_TIMEOUT_S"
+log = logging.getLogger("segstream.listener")
 
 # How the names of Serve's proxy actors begin, the one beside HAProxy included.
-PROXY_ACTOR = "SERVE_PROXY_ACTOR"
-
-# Serve's own header by which a request asks not to be watched for a disconnect.
-_UNWATCHED = (b"x-request-disconnect-disabled", b"?1")
-
-
-# Serve says this for every call that we cancel because its sessions have gone. A lost client
-# costs one line, and that line is ours.
-_CANCELLED_CALL = "Cancelling request that has already been assigned to a replica."
-
-
-# The loggers that are ours, and those whose every line stands for something that ended once.
-OURS = ("segstream", "models")
-ONE_LINE_EACH = frozenset({"segstream.session"})
-
-
-def _not_a_cancelled_call(record: logging.LogRecord) -> bool:
-    return record.msg != _CANCELLED_CALL
-
-
-def adopt_serve_logging() -> None:
-    """Send our loggers through Serve's handlers: its format, its files, its JSON.
-
-    With ``logging_config.encoding: JSON`` what a call gives as ``extra=`` becomes keys of the
-    line's object; the values must be what ``json.dumps`` takes.
-    """
-    serve_logger = logging.getLogger("ray.serve")
-    serve_logger.addFilter(_not_a_cancelled_call)
-    relay = Relay(serve_logger)
-    for name in OURS:
-        ours = logging.getLogger(name)
-        ours.handlers = [relay]
-        ours.setLevel(serve_logger.level or logging.INFO)
-        ours.propagate = not serve_logger.handlers
-
-
-class Relay(logging.Handler):
-    """Hands our records, repeated warnings held back, to the handlers that Serve has now.
-
-    A filter on a logger does not meet the records of its children, and Serve's handlers carry
-    records that are not ours; so the filter has a handler of its own.
-    """
-
-    def __init__(self, to: logging.Logger) -> None:
-        super().__init__()
-        self._to = to
-        self.addFilter(Quiet(spared=ONE_LINE_EACH))
-
-    def emit(self, record: logging.LogRecord) -> None:
-        for handler in self._to.handlers:
-            if record.levelno >= handler.level:
-                handler.handle(record)
-
-
-class RawWebSocket:
-    """Middleware that gives the app uvicorn's own receive and send for WebSockets.
-
-    Otherwise the replica reads the socket in a task of its own and cancels the handler when
-    the peer leaves, racing the message that says why. Only for HAProxy mode: Serve's default
-    proxy reads the same header, and would no longer tell the replica of a disconnect.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":
-            scope = {**scope, "headers": [*scope["headers"], _UNWATCHED]}
-        await self._app(scope, receive, send)
-
-
-class DropAfterLoss:
-    """Middleware that drops what is sent to a WebSocket whose peer has gone.
-
-    Only for Serve's default proxy: where a send raises, the proxy abandons its response in the
-    middle, and its generator answers that with two errors and a traceback per lost client. A
-    send raises OSError, ASGI's word for a peer that has gone, and RuntimeError between the close
-    that uvicorn itself decided on and the loss, which a full buffer holds off. The replica
-    hears of the end through receive, as always, and then ends the response itself.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_while_there(message: Message) -> None:
-            with suppress(OSError, RuntimeError):
-                await send(message)
-
-        await self._app(scope, receive, send_while_there if scope["type"] == "websocket" else send)
+_PROXY_ACTOR = "SERVE_PROXY_ACTOR"
 
 
 def configure_uvicorn() -> list[Middleware]:
@@ -153,7 +54,7 @@ def meets_clients_in_replica(environ: Mapping[str, str]) -> bool:
     In HAProxy mode, too, there is a proxy of Serve's: it stands in while no replica is there.
     """
     haproxy = environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1"
-    return haproxy and not _actor_name().startswith(PROXY_ACTOR)
+    return haproxy and not _actor_name().startswith(_PROXY_ACTOR)
 
 
 def _actor_name() -> str:
@@ -174,7 +75,8 @@ def websocket_options(environ: Mapping[str, str]) -> dict[str, Any]:
 def websocket_protocol(in_replica: bool) -> type[asyncio.Protocol] | str:
     """Our WebSocket for uvicorn, or its own where this uvicorn lacks what ours needs."""
     try:
-        websocket = import_module("deployments.serve.websocket")
+        from deployments.serve import websocket
+
         ours = websocket.PatientWebSocket if in_replica else websocket.ReportingWebSocket
         theirs = websocket.PatientWebSocket.__base__
         if missing := [name for name in websocket.NEEDED if not hasattr(theirs, name)]:
@@ -182,5 +84,4 @@ def websocket_protocol(in_replica: bool) -> type[asyncio.Protocol] | str:
     except ImportError as error:
         log.warning("this uvicorn has no %s: stalled clients are noticed late", error)
         return "auto"
-    protocol: type[asyncio.Protocol] = ours
-    return protocol
+    return ours

@@ -27,7 +27,7 @@ from typing import Any
 from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from deployments.serve.listener import WS_SEND_TIMEOUT_S
+from deployments.serve.variables import WS_SEND_TIMEOUT_S
 from ingress.disconnects import DISCONNECTS
 from ingress.door.transport import ENDED, TAKEN, TAKEN_EVERY_BYTES
 

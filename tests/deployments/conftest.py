@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from deployments.serve.listener import OURS
+from deployments.serve.logs import OURS
 
 
 @pytest.fixture(autouse=True)

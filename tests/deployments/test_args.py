@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,9 +9,8 @@ import yaml
 from pydantic import ValidationError
 
 from deployments.args import AppArgs
+from deployments.launch.configuration import SERVE_YAML
 from models.catalog import MODES
-
-SERVE_YAML = Path(__file__).resolve().parents[2] / "configs" / "serve.yaml"
 
 
 def test_the_shipped_configuration_is_valid_and_hosts_every_mode() -> None:

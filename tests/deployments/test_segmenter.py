@@ -16,7 +16,7 @@ from ray import serve
 from ray.serve._private import replica
 
 from deployments import segmenter as module
-from deployments.lines.caller import Line
+from deployments.lines.line import Line
 from deployments.metrics.exposition import page
 from deployments.segmenter import Segmenter
 from models.catalog import ModeSpec
@@ -145,14 +145,14 @@ async def test_what_a_replica_did_is_what_it_exposes(
     await segmenter.segment("person", FRAMES)
     with pytest.raises(RuntimeError, match="no memory"):
         await segmenter.segment("parts", FRAMES)
-    where = 'deployment="segmenter-main",replica="me"'
     lines = page([await segmenter.exposition("another")]).decode().splitlines()
-    for line in (
-        f'frames_total{{{where},mode="person",outcome="rejected"}} 2.0',
-        f'frames_total{{{where},mode="parts",outcome="rejected"}} 0.0',
-        f'mode_loaded{{{where},mode="person"}} 1.0',
-        f'mode_loaded{{{where},mode="parts"}} 0.0',
-        f'load_failures_total{{{where},mode="parts"}} 1.0',
-        f'load_seconds_count{{{where},mode="person"}} 1.0',
+    for name, mode, rest, value in (
+        ("frames_total", "person", ',outcome="rejected"', 2),
+        ("frames_total", "parts", ',outcome="rejected"', 0),
+        ("mode_loaded", "person", "", 1),
+        ("mode_loaded", "parts", "", 0),
+        ("load_failures_total", "parts", "", 1),
+        ("load_seconds_count", "person", "", 1),
     ):
-        assert f"segstream_segmenter_{line}" in lines
+        labels = f'deployment="segmenter-main",mode="{mode}"{rest},replica="me"'
+        assert f"segstream_segmenter_{name}{{{labels}}} {value}.0" in lines

@@ -49,5 +49,5 @@ async def test_what_a_replica_did_is_what_it_exposes(monkeypatch: pytest.MonkeyP
         await analyst.scene("nobody", [(0.0, mask(32))])
     lines = page([await analyst.exposition("another")]).decode().splitlines()
     for outcome in ("done", "failed"):
-        labels = f'deployment="stats",replica="me",outcome="{outcome}"'
+        labels = f'deployment="stats",outcome="{outcome}",replica="me"'
         assert f"segstream_stats_calls_total{{{labels}}} 1.0" in lines

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import psutil
 import pytest
 
-from deployments.launch import ROOT
+from deployments.launch.configuration import ROOT
 from tests.faults.books import Books, wait_until
 from tests.faults.crowd import Crowd, Memory, ceiling_bytes, sockets_return
 from tests.faults.fault_app import HEARTBEAT_S, SEND_TIMEOUT_S, TIMEOUT_S

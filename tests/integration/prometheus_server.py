@@ -15,7 +15,8 @@ from pathlib import Path
 
 import yaml
 
-from deployments.launch import ROOT, free_port
+from deployments.launch.configuration import ROOT
+from deployments.launch.ports import free_port
 from tests.tools import tool
 
 PROMETHEUS_YML = ROOT / "configs" / "prometheus.yml"

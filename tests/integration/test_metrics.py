@@ -22,7 +22,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from websockets.asyncio.client import connect
 
-from deployments.launch import ROOT
+from deployments.launch.configuration import ROOT
 from tests.integration.pictures import astronaut, jpeg
 from tests.integration.prometheus_server import PROMETHEUS_YML, prometheus
 from tests.integration.v1_client import v1

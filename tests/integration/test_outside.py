@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments.launch import ROOT
+from deployments.launch.configuration import ROOT
 from tests.tools import tool
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]

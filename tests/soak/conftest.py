@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments.launch import ROOT
+from deployments.launch.configuration import ROOT
 
 REPORT = ROOT / "docs" / "soak.md"
 _HERE = Path(__file__).parent

@@ -93,8 +93,8 @@ def pools(handle: Handle) -> Pools:
     return Pools({"person": handle, "parts": handle})  # type: ignore[dict-item]
 
 
-class PlayedLines:
-    """Lines on which every call ends alike."""
+class PlayedCaller:
+    """A caller whose calls all end alike."""
 
     def __init__(self, outcome: Any) -> None:
         self.outcome = outcome
@@ -108,31 +108,31 @@ class PlayedLines:
 
 
 @pytest.fixture
-def play(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], list[PlayedLines]]:
-    """Have every pool's lines played; returns those that were made since."""
+def play(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], list[PlayedCaller]]:
+    """Have every pool's caller played; returns those that were made since."""
 
-    def play(outcome: Any) -> list[PlayedLines]:
-        made: list[PlayedLines] = []
+    def play(outcome: Any) -> list[PlayedCaller]:
+        made: list[PlayedCaller] = []
 
-        def make(handle: Handle) -> PlayedLines:
-            made.append(PlayedLines(outcome))
+        def make(handle: Handle) -> PlayedCaller:
+            made.append(PlayedCaller(outcome))
             return made[-1]
 
-        monkeypatch.setattr(module, "Lines", make)
+        monkeypatch.setattr(module, "Caller", make)
         return made
 
     return play
 
 
 async def test_calls_go_to_the_pool_of_the_mode_with_the_frames_as_they_are(
-    play: Callable[[Any], list[PlayedLines]],
+    play: Callable[[Any], list[PlayedCaller]],
 ) -> None:
     made = play([OUTCOME])
     both = pools(Handle(None))
     for mode in ("person", "parts"):
         assert await both.analyze(mode, FRAMES) == [OUTCOME]
-    (lines,) = made
-    assert lines.called == [("person", FRAMES), ("parts", FRAMES)]
+    (caller,) = made
+    assert caller.called == [("person", FRAMES), ("parts", FRAMES)]
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ async def test_a_call_without_an_answer_costs_one_line_at_most(
     error: Exception,
     unavailable: bool,
     lines: list[str],
-    play: Callable[[Any], list[PlayedLines]],
+    play: Callable[[Any], list[PlayedCaller]],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     play(error)

@@ -16,7 +16,7 @@ from ray.exceptions import ActorUnavailableError
 from ray.serve._private.common import DeploymentID
 from ray.serve.exceptions import DeploymentUnavailableError
 
-from deployments.metrics.exposition import Families, rendered
+from deployments.metrics.exposition import Exposition, Families, written
 from deployments.metrics.gathering import Gathering
 
 TIMEOUT_S = 0.2
@@ -25,7 +25,7 @@ TIMEOUT_S = 0.2
 def families(deployment: str, replica: str) -> Families:
     registry = CollectorRegistry()
     Counter("frames", "Frames.", registry=registry).inc(7)
-    return rendered(registry, deployment, replica)
+    return written(registry, deployment, replica)
 
 
 class Call:
@@ -83,7 +83,7 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Make:
 
     def make(*others: Handle, siblings: Handle | None = None) -> Gathering:
         handles: Any = (siblings or Handle("ingress", [Call(())]), *others)
-        return Gathering(CollectorRegistry(), handles, TIMEOUT_S)
+        return Gathering(Exposition(CollectorRegistry()), handles, TIMEOUT_S)
 
     return make
 

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from prometheus_client import CollectorRegistry
 
-from deployments.metrics.exposition import page, rendered
+from deployments.metrics.exposition import page, written
 from deployments.metrics.models import SegmenterMetrics, StatsMetrics
 from models.work import FrameFailure, FrameResult
 from tests.tools import tool
@@ -102,7 +102,7 @@ def test_a_call_for_statistics_ends_in_one_way() -> None:
 
 @pytest.mark.parametrize("table", [SegmenterMetrics(["person"]), StatsMetrics()])
 def test_promtool_has_nothing_to_say(table: SegmenterMetrics | StatsMetrics) -> None:
-    text = page([rendered(table.registry, "segmenter-main", "r")])
+    text = page([written(table.registry, "segmenter-main", "r")])
     command = [tool("promtool", package="prometheus"), "check", "metrics"]
     done = subprocess.run(command, input=text, capture_output=True, timeout=30)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")

