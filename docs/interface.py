@@ -74,11 +74,12 @@ def _how_called(member: Any) -> str:
     return re.sub(" at 0x[0-9a-f]+", "", str(inspect.signature(member)))
 
 
+def all_of_it() -> dict[str, Any]:
+    """What docs/interface.json holds."""
+    settings = AppArgs.model_json_schema()
+    return {"metrics": metrics(), "settings": settings, "client": python_client()}
+
+
 if __name__ == "__main__":
-    what = {
-        "metrics": metrics(),
-        "settings": AppArgs.model_json_schema(),
-        "client": python_client(),
-    }
-    json.dump(what, sys.stdout, indent=1, sort_keys=True)
+    json.dump(all_of_it(), sys.stdout, indent=1, sort_keys=True)
     sys.stdout.write("\n")

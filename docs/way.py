@@ -107,8 +107,9 @@ WAY = (
             Step("deployments/lines/callee.py", "the other end, where calls arrive"),
         ),
         (
-            Step("deployments/lines/channel.py", "one message for its outcomes"),
-            Step("deployments/lines/line.py", "the call of that number has its answer"),
+            Step("deployments/lines/callee.py", "a call has its answer"),
+            Step("deployments/lines/channel.py", "one message for all its outcomes"),
+            Step("deployments/lines/line.py", "the answer goes to the call of its number"),
             Step("deployments/lines/caller.py", "hands it on"),
             Step("deployments/lines/pools.py", "what failed, as one of the few failures there are"),
         ),

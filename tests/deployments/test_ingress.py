@@ -21,7 +21,7 @@ from deployments import ingress as module
 from deployments.metrics.exposition import written
 from ingress.settings import IngressSettings
 from models.catalog import MODES
-from tests.ingress.conftest import FakeAnalyst, FakeAnalyzer, FakeCensus, FakeStore
+from tests.ingress.fakes import FakeAnalyst, FakeAnalyzer, FakeCensus, FakeStore
 
 MODES_HOSTED = ("person", "parts")
 TOKEN = "let me in"
