@@ -22,6 +22,7 @@ from deployments.metrics.exposition import written
 from ingress.settings import IngressSettings
 from models.catalog import MODES
 from tests.ingress.fakes import FakeAnalyst, FakeAnalyzer, FakeCensus, FakeStore
+from tests.ingress.turns import end_calls
 
 MODES_HOSTED = ("person", "parts")
 TOKEN = "let me in"
@@ -187,7 +188,7 @@ async def make(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Make]:
     for world in made:
         for task in (world.replica._renewing, world.replica._draining):
             task.cancel()
-        await world.replica._service.close()
+        await end_calls(world.replica._service)
 
 
 # ------------------------------------------------------------------ the WebSocket

@@ -90,6 +90,7 @@ class Blank:
 @pytest.fixture
 def segmenter(monkeypatch: pytest.MonkeyPatch) -> Segmenter:
     monkeypatch.setattr(segmenter_module, "open_runtime", lambda *_: Blank())
+    monkeypatch.setattr(segmenter_module, "adopt_serve_logging", lambda: None)
     limits = ImageLimits(max_pixels=10**8, max_bytes=10**8)
     return Segmenter(["person"], "person", "cpu", "auto", 1, limits)
 
