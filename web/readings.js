@@ -63,7 +63,7 @@ export class Readings {
 
   /**
    * The share of each class in the latest result.
-   * @param {import("/web/stream.js").Mode} mode
+   * @param {import("/web/wire.js").Mode} mode
    * @param {Array<{id: number, share: number}>} shares
    */
   showShares(mode, shares) {
