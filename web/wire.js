@@ -12,15 +12,15 @@
  */
 
 export const SUBPROTOCOL = "segstream.v1";
-export const FRAME_HEADER_BYTES = 20;
-export const RESULT_HEADER_BYTES = 24;
+const FRAME_HEADER_BYTES = 20;
+const RESULT_HEADER_BYTES = 24;
 
 const VERSION = 1;
 const KIND_FRAME = 1;
 const KIND_RESULT = 2;
 
 /** Bytes that are not a Result of this version of the protocol. */
-export class MalformedResult extends Error {}
+class MalformedResult extends Error {}
 
 /**
  * @typedef {object} Mode
