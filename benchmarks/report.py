@@ -1,166 +1,19 @@
-"""What a run says: its medians, what was promised and whether it holds, tables, and the plot."""
+"""What a run says to a reader: its tables, and its files."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from statistics import fmean, median
+from statistics import fmean
 from typing import Any
 
 from benchmarks import machine
-from ingress.settings import Batching
+from benchmarks.medians import median_of, thirds
+from benchmarks.promises import OURS, promises
 
 BEGIN, END = "<!-- written by make bench -->", "<!-- end of what make bench wrote -->"
-OURS = "v1 mask"
 _MIB = 1 << 20
-
-
-def median_of(results: Sequence[Any]) -> Any:
-    """The median of each figure in results of one shape; of a kind that some lack, of the rest."""
-    first = results[0]
-    if isinstance(first, Mapping):
-        keys = dict.fromkeys(key for result in results for key in result)
-        return {key: median_of([r[key] for r in results if key in r]) for key in keys}
-    if isinstance(first, list):
-        return first
-    return median(results)
-
-
-@dataclass(frozen=True, slots=True)
-class Promise:
-    """What a figure has to be."""
-
-    words: str
-    figure: float
-    bound: float
-    at_most: bool = False
-
-    @property
-    def holds(self) -> bool:
-        return self.figure <= self.bound if self.at_most else self.figure >= self.bound
-
-    @property
-    def row(self) -> str:
-        relation = "≤" if self.at_most else "≥"
-        verdict = "yes" if self.holds else "**no**"
-        return f"| {self.words} | {relation} {self.bound:.4g} | {self.figure:.3g} | {verdict} |"
-
-
-def promises(measured: Mapping[str, Any]) -> list[Promise]:
-    """Those that this run can tell something about."""
-    return [
-        promise
-        for about in (_bare, _served, _against_peers, _idle, _overload)
-        for promise in about(measured)
-    ]
-
-
-def _over_rounds(
-    measured: Mapping[str, Any], figure: Callable[[Mapping[str, Any]], float]
-) -> float | None:
-    """The median of ``figure`` over the rounds that have it."""
-    found = []
-    for one in measured["rounds"]:
-        try:
-            found.append(figure(one))
-        except KeyError:
-            continue
-    return median(found) if found else None
-
-
-def _promised(
-    words: str, figure: float | None, bound: float, *, at_most: bool = False
-) -> Iterable[Promise]:
-    if figure is not None:
-        yield Promise(words, figure, bound, at_most)
-
-
-def _bare(measured: Mapping[str, Any]) -> Iterable[Promise]:
-    share = _over_rounds(measured, lambda one: one["bare"]["of_model"])
-    yield from _promised("bare pipeline ÷ model only, frames/s", share, 0.70)
-
-
-def _served(measured: Mapping[str, Any]) -> Iterable[Promise]:
-    for clients, bound in (("16", 0.90), ("64", 0.95)):
-        share = _over_rounds(measured, lambda one: one["served"][OURS][clients]["share"])  # noqa: B023
-        words = f"served v1 mask ÷ bare pipeline, frames/s, {clients} clients"
-        yield from _promised(words, share, bound)
-    over = _over_rounds(measured, lambda one: one["served"][OURS]["1"]["over_single_ms"])
-    words = "one client: p50 beyond one frame in the bare pipeline, ms"
-    yield from _promised(words, over, 4.0, at_most=True)
-
-
-_AHEAD = (("original", 4.0, ("16",)), ("litserve", 1.3, ("16", "64")),
-          ("bentoml", 1.3, ("16", "64")), ("mosec", 1.05, ("16", "64")),
-          ("fastapi_pool", 0.97, ("16", "64")))  # fmt: skip
-
-
-def _against_peers(measured: Mapping[str, Any]) -> Iterable[Promise]:
-    for name, bound, at in _AHEAD:
-        for clients in at:
-            words = f"v1 mask ÷ {name}, frames/s, {clients} clients"
-            yield from _promised(words, _ahead(measured, name, clients), bound)
-    tail = _over_rounds(measured, lambda one: _slower(one, "p99_ms", "original", "16"))
-    words = "v1 mask ÷ original, p99 latency, 16 clients"
-    yield from _promised(words, tail, 0.25, at_most=True)
-    downlink = _over_rounds(
-        measured,
-        lambda one: (
-            one["served"][OURS]["16"]["bytes_down"] / one["peers"]["original"]["16"]["bytes_down"]
-        ),
-    )
-    yield from _promised("v1 mask ÷ original, bytes down a frame", downlink, 1 / 20, at_most=True)
-
-
-def _ahead(measured: Mapping[str, Any], peer: str, clients: str) -> float | None:
-    """Our share of the bare pipeline over the peer's, each measured beside its own server."""
-    return _over_rounds(
-        measured,
-        lambda one: one["served"][OURS][clients]["share"] / one["peers"][peer][clients]["share"],
-    )
-
-
-def _slower(one: Mapping[str, Any], figure: str, peer: str, clients: str) -> float:
-    """Our latency over the peer's, each in frames of the bare pipeline of its minute."""
-    ours, theirs = one["served"][OURS][clients], one["peers"][peer][clients]
-    return float(ours[figure] * ours["bare_fps"] / (theirs[figure] * theirs["bare_fps"]))
-
-
-def _idle(measured: Mapping[str, Any]) -> Iterable[Promise]:
-    idle = _over_rounds(measured, lambda one: sum(one["idle"].values()))
-    yield from _promised("idle application, cores", idle, 0.12, at_most=True)
-
-
-def _overload(measured: Mapping[str, Any]) -> Iterable[Promise]:
-    if "overload" not in measured:
-        return
-    ours = measured["overload"]["ours"]
-    p99 = [second[1] for second in ours["ages_ms"]]
-    third = max(1, len(p99) // 3)
-    cycle_ms = 1000 * Batching().cycle_s
-    yield Promise(
-        f"overload: p99 frame age ÷ cycle of {cycle_ms:.0f} ms", ours["age_p99_ms"] / cycle_ms, 3.0,
-        at_most=True,
-    )  # fmt: skip
-    yield Promise(
-        "overload: p99 frame age, last third ÷ first third of the time",
-        median(p99[-third:]) / median(p99[:third]), 1.25, at_most=True,
-    )  # fmt: skip
-    mean = ours["frames"] / measured["overload"]["clients"]
-    spread = max(ours["most_served"] - mean, mean - ours["least_served"]) / mean
-    yield Promise("overload: farthest client from an equal share", spread, 0.05, at_most=True)
-    yield Promise("overload: frames of the least served client", ours["least_served"], 1)
-    held = [sum(kinds.values()) for _, kinds in ours["memory_bytes"]]
-    third = max(1, len(held) // 3)
-    yield Promise(
-        "overload: memory, last third ÷ second third of the time",
-        fmean(held[-third:]) / fmean(held[third : 2 * third]), 1.03, at_most=True,
-    )  # fmt: skip
-
-
-# ------------------------------------------------------------------ tables
 
 
 def tables(measured: Mapping[str, Any]) -> str:
@@ -260,22 +113,23 @@ def _overload_table(measured: Mapping[str, Any]) -> str:
     overload = measured.get("overload")
     if not overload:
         return ""
-    rows = []
-    for name in ("ours", "fastapi_pool"):
-        if name in overload:
-            o = overload[name]
-            drops = ", ".join(f"{cause} {count:,}" for cause, count in sorted(o["drops"].items()))
-            held = [sum(kinds.values()) / _MIB for _, kinds in o["memory_bytes"]]
-            third = max(1, len(held) // 3)
-            rows.append(
-                f"| {name} | {o['offered_fps']:.0f} | {o['fps']:.0f} | {o['age_p50_ms']:.0f} "
-                f"| {o['age_p99_ms']:.0f} | {o['ages_ms'][-1][1]:.0f} | {drops or 'none'} "
-                f"| {o['least_served']} to {o['most_served']} "
-                f"| {fmean(held[third : 2 * third]):.0f} → {fmean(held[-third:]):.0f} |"
-            )
+    rows = [
+        _overload_row(name, overload[name]) for name in ("ours", "fastapi_pool") if name in overload
+    ]
     head = ("overload", "offered/s", "served/s", "age p50 ms", "age p99 ms", "p99 at the end",
             "drops", "frames by client", "memory MiB")  # fmt: skip
     return _table(f"Overload: {overload['clients']} cameras of 30 frames/s", head, rows)
+
+
+def _overload_row(name: str, o: Mapping[str, Any]) -> str:
+    drops = ", ".join(f"{cause} {count:,}" for cause, count in sorted(o["drops"].items()))
+    _, second, last = thirds([sum(kinds.values()) / _MIB for _, kinds in o["memory_bytes"]])
+    return (
+        f"| {name} | {o['offered_fps']:.0f} | {o['fps']:.0f} | {o['age_p50_ms']:.0f} "
+        f"| {o['age_p99_ms']:.0f} | {o['ages_ms'][-1][1]:.0f} | {drops or 'none'} "
+        f"| {o['least_served']} to {o['most_served']} "
+        f"| {fmean(second):.0f} → {fmean(last):.0f} |"
+    )
 
 
 # ------------------------------------------------------------------ files

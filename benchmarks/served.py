@@ -6,9 +6,6 @@ work, and everything else is the price of serving it.
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -21,7 +18,7 @@ from typing import Any
 import psutil
 import yaml
 
-from deployments.launch.configuration import ROOT, SERVE_YAML
+from deployments.launch.configuration import SERVE_YAML
 from deployments.launch.ports import free_port
 from deployments.launch.profiles import environment
 from deployments.launch.server import Server
@@ -119,56 +116,6 @@ class Samples:
             self.taken.append((time.monotonic() - begin, self._server.memory_bytes()))
             if self._done.wait(self._every_s):
                 return
-
-
-def under_load(
-    server: Running,
-    how: str,
-    pictures: Path,
-    rest: Callable[[], object] = lambda: None,
-    **options: object,
-) -> dict[str, Any]:
-    """Run the load generator against ``server``; its figures, and the CPU by kind of process.
-
-    ``cpu_ms`` are milliseconds per answered frame, the load generator's included. ``rest`` is
-    called between the slices of a closed loop.
-    """
-    words = [f"--{name}={value}" for name, value in options.items()]
-    command = [sys.executable, "-m", "benchmarks.load", how, f"--url={server.url}", *words]
-    spent: dict[str, float] = {}
-    took_s, said = 0.0, ""
-    with subprocess.Popen(
-        [*command, f"--frames={pictures}"],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as load:
-        assert load.stdin is not None
-        assert load.stdout is not None
-        for line in load.stdout:
-            match line.strip():
-                case "begin":
-                    before, begin = server.cpu_s(), time.perf_counter()
-                case "end":
-                    after = server.cpu_s()
-                    took_s += time.perf_counter() - begin
-                    for kind, seconds in after.items():
-                        spent[kind] = spent.get(kind, 0.0) + seconds - before.get(kind, 0.0)
-                case "rest":
-                    rest()
-                    load.stdin.write("go on\n")
-                    load.stdin.flush()
-                case figures_in_json:
-                    said = figures_in_json
-    if load.returncode or not said:
-        raise RuntimeError(f"the load generator failed: {' '.join(command)}")
-    figures: dict[str, Any] = json.loads(said)
-    spent["load"] = figures.pop("load_cpu_s")
-    answered = max(1, figures["frames"])
-    figures["cpu_ms"] = {kind: 1000 * s / answered for kind, s in spent.items() if s > 0}
-    figures["cores"] = sum(spent.values()) / took_s
-    return figures
 
 
 def idle(server: Running, settle_s: float, seconds: float) -> dict[str, float]:

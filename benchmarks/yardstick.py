@@ -45,8 +45,10 @@ class Yardstick:
         trace: TracebackType | None,
     ) -> None:
         assert self._process.stdin
+        assert self._process.stdout
         self._process.stdin.close()
         self._process.wait(10)
+        self._process.stdout.close()
 
     def measure(self, part: str, seconds: float) -> dict[str, Any]:
         """``model``, ``pipeline`` or ``single``, for that long."""

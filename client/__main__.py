@@ -1,4 +1,4 @@
-"""The command line: one picture in, one out; or a stream and its figures.
+"""The command line: one picture in, one out; or a stream and what it achieves.
 
     python -m client ws://localhost:8000/ws --image a.jpg --output mask --out mask.png
     python -m client ws://localhost:8000/ws --sample --fps 30 --count 300
@@ -21,9 +21,8 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from client.figures import Figures
+from client.arguments import parse
 from client.outcomes import (
     CLOSED,
     Closed,
@@ -37,6 +36,7 @@ from client.outcomes import (
 from client.session import Away, Back, Change, session
 from client.sources import Source, Unreadable, encode_jpeg, open_source
 from client.stream import Stream
+from client.tally import Tally
 from ingress.wire.explain import nearest
 from ingress.wire.pictures import Result
 
@@ -55,77 +55,17 @@ _EXIT_CODES: Mapping[type[Exception], int] = {
 }
 
 
-def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """The arguments, checked; argparse leaves with code 2 on a wrong one."""
-    parser = argparse.ArgumentParser(
-        "python -m client",
-        description="Segment a picture or a stream of them.",
-        epilog="Exit codes: 0 done, 1 refused by the server, 2 wrong argument or unreadable "
-        "input, 3 no connection, 130 interrupted.",
-    )
-    parser.add_argument("url", help="the server's endpoint, ws://host:port/ws")
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--image", type=Path, metavar="FILE", help="one JPEG, PNG or WebP picture")
-    source.add_argument("--video", metavar="FILE|INDEX", help="a video file, or a camera's index")
-    source.add_argument("--sample", action="store_true", help="the built-in moving clip")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="with --image: write the payload")
-    parser.add_argument("--mode", help="what to segment; the server's default if not given")
-    parser.add_argument("--output", choices=("mask", "overlay", "alpha", "none"), default="mask")
-    parser.add_argument(
-        "--viz",
-        action="append",
-        default=[],
-        type=_setting,
-        metavar="KEY=VALUE",
-        help="a setting of the view, such as overlay_opacity=0.4; may be repeated",
-    )
-    parser.add_argument("--fps", type=_positive, default=30.0, help="frames offered per second")
-    parser.add_argument("--count", type=_count, metavar="N", help="stop after so many frames")
-    parser.add_argument("--show-stats", action="store_true", help="print the server's statistics")
-    arguments = parser.parse_args(argv)
-    if arguments.out and not arguments.image:
-        parser.error("--out needs --image")
-    return arguments
-
-
-def _setting(text: str) -> tuple[str, Any]:
-    """``KEY=VALUE``; VALUE is JSON where it reads as such, else a string."""
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise argparse.ArgumentTypeError("expected KEY=VALUE, such as overlay_opacity=0.4")
-    try:
-        return key, json.loads(value)
-    except ValueError:
-        return key, value
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value <= 1000:
-        raise argparse.ArgumentTypeError("expected a number above 0, at most 1000")
-    return value
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError("expected a whole number, 1 or more")
-    return int(text)
-
-
 async def run(arguments: argparse.Namespace) -> None:
     """Connect, set what is to be seen, then do the one picture or the stream."""
     image = await asyncio.to_thread(arguments.image.read_bytes) if arguments.image else None
-    figures = Figures(time.monotonic())
-    name, notify = "segstream-python cli", _Absences(figures).on_change
+    tally = Tally(time.monotonic())
+    name, notify = "segstream-python cli", _Absences(tally).on_change
     async with session(arguments.url, client=name, notify=notify) as stream:
         await _prepare(stream, arguments)
         if image is not None:
             await _one_picture(stream, image, arguments.out)
         else:
-            await _many_pictures(stream, arguments, figures)
+            await _many_pictures(stream, arguments, tally)
         if arguments.show_stats:
             stats = await stream.get_stats()
             print(json.dumps(stats.model_dump(exclude={"type", "reply_to"}), indent=2))
@@ -163,38 +103,38 @@ async def _segment(stream: Stream, image: bytes) -> Result:
     return await stream.segment(image)
 
 
-async def _many_pictures(stream: Stream, arguments: argparse.Namespace, figures: Figures) -> None:
+async def _many_pictures(stream: Stream, arguments: argparse.Namespace, tally: Tally) -> None:
     """Send at the rate asked for, at most what the server keeps up with; count what comes."""
     source, close = open_source(arguments.video)
-    figures.started = time.monotonic()
+    tally.started = time.monotonic()
     try:
         async with asyncio.TaskGroup() as tasks:
-            reading = tasks.create_task(_read(stream, figures))
-            showing = tasks.create_task(_show(figures))
-            await _send(stream, source, figures, arguments.fps, arguments.count)
+            reading = tasks.create_task(_read(stream, tally))
+            showing = tasks.create_task(_show(tally))
+            await _send(stream, source, tally, arguments.fps, arguments.count)
             await stream.settled()
             reading.cancel()
             showing.cancel()
     finally:
         close()
-        print(f"{_CLEAR}{figures.summary(time.monotonic())}")
+        print(f"{_CLEAR}{tally.summary(time.monotonic())}")
 
 
 async def _send(
-    stream: Stream, source: Source, figures: Figures, fps: float, count: int | None
+    stream: Stream, source: Source, tally: Tally, fps: float, count: int | None
 ) -> None:
     started = time.monotonic()
-    while count is None or figures.sent < count:
-        due = started + figures.sent / fps
+    while count is None or tally.sent < count:
+        due = started + tally.sent / fps
         now = time.monotonic()
         await asyncio.sleep(max(0.0, due - now))
         if due < now - 1 / fps:  # the server is slower: do not catch up in a burst
-            started = now - figures.sent / fps
+            started = now - tally.sent / fps
         image = await asyncio.to_thread(_encoded, source, time.monotonic() - started)
         if image is None:
             return
         await stream.send(image)
-        figures.on_sent(time.monotonic())
+        tally.on_sent(time.monotonic())
 
 
 def _encoded(source: Source, seconds: float) -> bytes | None:
@@ -202,26 +142,26 @@ def _encoded(source: Source, seconds: float) -> bytes | None:
     return None if picture is None else encode_jpeg(picture)
 
 
-async def _read(stream: Stream, figures: Figures) -> None:
+async def _read(stream: Stream, tally: Tally) -> None:
     async for outcome in stream:
-        figures.on_outcome(outcome, time.monotonic())
+        tally.on_outcome(outcome, time.monotonic())
 
 
 _CLEAR = "\r\033[K" if sys.stdout.isatty() else ""
 
 
-async def _show(figures: Figures) -> None:
+async def _show(tally: Tally) -> None:
     """The live line, in place; nothing where the output is no terminal."""
     while _CLEAR:
         await asyncio.sleep(_LIVE_S)
-        print(f"{_CLEAR}{figures.line(time.monotonic())}", end="", flush=True)
+        print(f"{_CLEAR}{tally.line(time.monotonic())}", end="", flush=True)
 
 
 class _Absences:
     """Tells of lost connections on stderr: a line when one is lost, a line when it is back."""
 
-    def __init__(self, figures: Figures) -> None:
-        self._figures = figures
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
         self._told = False
 
     def on_change(self, change: Change) -> None:
@@ -232,7 +172,7 @@ class _Absences:
                 self._say(f"the connection closed with code {end.code}{why}; coming back")
             case Back(resumed=resumed, why=why, after_s=after_s):
                 self._told = False
-                self._figures.on_back(resumed=resumed)
+                self._tally.on_back(resumed=resumed)
                 how = "session resumed" if resumed else f"new session ({why or 'not resumed'})"
                 self._say(f"connected again after {after_s:.1f} s, {how}")
 

@@ -102,13 +102,8 @@ class Ledger:
             deliver(outcome)
 
     @property
-    def owed(self) -> int:
-        """Results received and not yet acknowledged."""
-        return self._received - self._acknowledged
-
-    @property
     def ack_is_urgent(self) -> bool:
-        return self.owed * 2 >= self.limit
+        return (self._received - self._acknowledged) * 2 >= self.limit
 
     def acknowledge(self) -> int:
         """The seq to acknowledge in the message that is about to leave."""

@@ -150,7 +150,7 @@ class Link:
         frame = Frame(seq, self._acknowledge(), now_us(), image)
         await self._send(encode_frame(frame))
 
-    def acknowledge_soon(self) -> None:
+    def _acknowledge_soon(self) -> None:
         """Acknowledge at once when half of the credit is owed, else soon, unless a frame does."""
         if self._ledger.ack_is_urgent:
             self.acknowledge_now()
@@ -215,14 +215,14 @@ class Link:
     def _hear(self, message: str | bytes, take: Take) -> None:
         if isinstance(message, bytes):
             take(parse_result(message))
-            self.acknowledge_soon()
+            self._acknowledge_soon()
             return
         match parse_text(message):
             case ServerPing(t=t):
                 self._ping_heard = t
                 self._due.set()
-            case Bye(retry_ms=window, resume=resume):
-                self._retry_ms = window
+            case Bye(retry_ms=retry_ms, resume=resume):
+                self._retry_ms = retry_ms
                 self.keeps = self.keeps and resume
             case ServerPong() | Welcome():
                 pass

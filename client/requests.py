@@ -7,7 +7,7 @@ Rules
 3. A lost connection answers nothing: what the server received is answered by
    the replay, the rest is sent again. The end of the session answers all.
 
-No I/O: ``client.stream`` drives this.
+No I/O: ``client.lane`` drives this.
 """
 
 from __future__ import annotations

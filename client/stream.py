@@ -3,11 +3,9 @@
 Rules
 1. Every frame sent ends in exactly one outcome. A lost connection is one, for
    the frames that were unanswered: video does not wait.
-2. A request is answered once, over any number of connections. It fails when
-   its session is over, and at its deadline, which goes on while away.
-3. Control messages are numbered without gaps. One that was seen is ignored; a
-   gap is a protocol error.
-4. Everything that waits here is woken when the last connection ends.
+2. What is asked goes beside the frames (``client.lane``), and outlives a lost
+   connection with its session.
+3. Everything that waits here is woken when the last connection ends.
 
 Send and read from two tasks: ``send`` waits while ``max_in_flight`` frames are
 without an outcome that was read, and while there is no connection.
@@ -17,30 +15,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
-from client.choices import Choices
 from client.dial import Opened
+from client.lane import ControlLane
 from client.ledger import Ledger
 from client.link import Link
-from client.outcomes import Closed, End, NoReply, NoResult, Outcome, Refused
-from client.requests import Requests
+from client.outcomes import Closed, End, NoResult, Outcome
 from ingress.wire.pictures import Result
 from ingress.wire.replies import Dropped, Error, ModeChanged, ServerMessage, Stats, VizUpdated
-from ingress.wire.requests import (
-    ChangeMode,
-    ClientMessage,
-    GetStats,
-    ResumeRequest,
-    SubscribeStats,
-    UpdateViz,
-)
-from ingress.wire.text import type_of
-from ingress.wire.words import BadMessage, ErrorCode
-
-_RESTORE_TIMEOUT_S = 180.0
-
-Reply = TypeVar("Reply", bound=ServerMessage)
+from ingress.wire.requests import ChangeMode, GetStats, ResumeRequest, UpdateViz
 
 
 class Stream:
@@ -65,13 +50,10 @@ class Stream:
         self.end: End | None = None
         self._max_in_flight = max_in_flight
         self._ledger = Ledger(self._limit())
-        self._requests = Requests()
-        self._choices = Choices()
-        self._last_control = 0
         self._link: Link | None = Link(opened.socket, opened.welcome, self._ledger)
+        self._lane = ControlLane(self._link)
         self._leaving = self._resumable = self._restoring = False
-        self._room, self._arrived, self._linked = (asyncio.Event() for _ in range(3))
-        self._linked.set()
+        self._room, self._arrived = asyncio.Event(), asyncio.Event()
 
     # -- frames ---------------------------------------------------------------
 
@@ -140,53 +122,23 @@ class Stream:
         Raises (as every request): Refused, NoReply, Closed. Closed may mean that the
         session of the request is over; ``end`` is None where another took its place.
         """
-        return await self._request(
+        return await self._lane.ask(
             ChangeMode(type="change_mode", model_mode=mode), ModeChanged, timeout_s
         )
 
     async def update_viz(self, settings: Mapping[str, Any], timeout_s: float = 10.0) -> VizUpdated:
         """Lay ``settings`` over the view in force; all of them or none."""
-        return await self._request(
+        return await self._lane.ask(
             UpdateViz(type="update_viz", settings=dict(settings)), VizUpdated, timeout_s
         )
 
     async def get_stats(self, timeout_s: float = 10.0) -> Stats:
         """Statistics of this session, its scene and the server."""
-        return await self._request(GetStats(type="get_stats"), Stats, timeout_s)
+        return await self._lane.ask(GetStats(type="get_stats"), Stats, timeout_s)
 
     async def subscribe_stats(self, interval_s: float, timeout_s: float = 10.0) -> Stats:
         """Have ``stats`` kept fresh at that interval; 0 ends it. Returns the statistics of now."""
-        message = SubscribeStats(type="subscribe_stats", interval_s=interval_s)
-        stats = await self._request(message, Stats, timeout_s)
-        self._choices.on_subscribed(interval_s)
-        return stats
-
-    async def _request(self, message: ClientMessage, kind: type[Reply], timeout_s: float) -> Reply:
-        match await self._answer(message, timeout_s):
-            case Error(code=code, message=words):
-                raise Refused(code, words)
-            case kind() as reply:
-                return reply
-            case End() as end:
-                raise Closed(end)
-            case _:
-                raise Refused(ErrorCode.BAD_MESSAGE, "the server answered with another message")
-
-    async def _answer(self, message: ClientMessage, timeout_s: float) -> ServerMessage | End:
-        request = None
-        try:
-            async with asyncio.timeout(timeout_s):
-                while (link := self._link) is None:
-                    self._check_open()
-                    await self._linked.wait()
-                request = self._requests.open(message)
-                link.post(request.text)
-                return await request.answer
-        except TimeoutError:
-            raise NoReply(type_of(type(message)), timeout_s) from None
-        finally:
-            if request is not None:
-                self._requests.close(request)
+        return await self._lane.subscribe(interval_s, timeout_s)
 
     # -- for connect and session ----------------------------------------------
 
@@ -205,7 +157,7 @@ class Stream:
             session=self.welcome.session,
             token=token,
             last_seq=self._ledger.received,
-            last_control=self._last_control,
+            last_control=self._lane.received,
         )
 
     async def serve(self) -> End:
@@ -219,12 +171,12 @@ class Stream:
                 restoring.cancel()
         finally:
             self._link = None
-            self._linked.clear()
+            self._lane.detach()
             self._ledger.on_closed()
             self._wake()
         self._resumable = link.keeps
         if not self._resumable:
-            self._requests.fail(end)
+            self._lane.fail(end)
         return end
 
     def attach(self, opened: Opened, lost: End) -> None:
@@ -238,29 +190,20 @@ class Stream:
         self._ledger.limit = self._limit()
         link = Link(opened.socket, welcome, self._ledger)
         if welcome.resumed:
-            for text in self._requests.after(welcome.last_request):
-                link.post(text)
+            self._lane.resume(link, welcome.last_request)
         else:
-            self._requests.fail(lost)
+            self._lane.restart(link, lost)
             self._ledger.restart()
-            self._last_control = 0
             self._restoring = True
         link.acknowledge_now()  # this welcome's token is confirmed, the one before ends
         self._link = link
-        self._linked.set()
         self._wake()
 
     async def _restore(self) -> None:
         """Bring a new session to what was chosen in the old one; frames wait for it."""
         if not self._restoring:
             return
-        try:
-            for message in self._choices.lacking(self.welcome):
-                match await self._answer(message, _RESTORE_TIMEOUT_S):
-                    case Error(code=code, message=words):
-                        self._ledger.on_error(None, code, words)
-        except NoReply as late:
-            self._ledger.on_error(None, ErrorCode.OVERLOADED, str(late))
+        await self._lane.restore(self.welcome, partial(self._ledger.on_error, None))
         self._restoring = False
         self._wake()
 
@@ -268,8 +211,7 @@ class Stream:
         """There will be no other connection: wake and answer all that wait."""
         self._link, self.end = None, end
         self._ledger.on_closed()
-        self._requests.fail(end)
-        self._linked.set()
+        self._lane.finish(end)
         self._wake()
 
     async def close(self) -> None:
@@ -298,23 +240,11 @@ class Stream:
     def _take(self, message: Result | ServerMessage) -> None:
         if isinstance(message, Result):
             self._ledger.on_result(message)
-        elif self._is_next(message.control_seq):
-            self._on_text(message)
+        elif self._lane.is_new(message):
+            self._on_text(message, is_reply=self._lane.take(message))
         self._wake()
 
-    def _is_next(self, number: int | None) -> bool:
-        """Whether a control message is to be taken; a server of before resume numbers none."""
-        if number is None:
-            return True
-        if number > self._last_control + 1:
-            raise BadMessage(f"control_seq {number} after {self._last_control}: messages are lost")
-        is_new = number > self._last_control
-        self._last_control = max(self._last_control, number)
-        return is_new
-
-    def _on_text(self, message: ServerMessage) -> None:
-        is_reply = self._requests.settle(message)
-        self._choices.on_confirmed(message)
+    def _on_text(self, message: ServerMessage, *, is_reply: bool) -> None:
         match message:
             case Error(code=code, message=words, frame_seq=frame_seq) if not is_reply:
                 self._ledger.on_error(frame_seq, code, words)

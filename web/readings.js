@@ -1,4 +1,4 @@
-/** The strip below the stage: figures and the scene, written into the page twice a second. */
+/** The strip below the stage: the counts and the scene, written into the page twice a second. */
 
 import { rgb, titled } from "/web/classes.js";
 import { Sparkline } from "/web/sparkline.js";
@@ -14,7 +14,7 @@ const STAGE_NAMES = {
 const byId = (id) => document.getElementById(id);
 const rounded = (value, digits = 0) => (value ? value.toFixed(digits) : "–");
 
-/** @typedef {import("/web/figures.js").Reading} Reading */
+/** @typedef {import("/web/tally.js").Reading} Reading */
 
 export class Readings {
   #fpsLine = new Sparkline(byId("fps-line"), "#7be3c4");
@@ -63,7 +63,7 @@ export class Readings {
 
   /**
    * The share of each class in the latest result.
-   * @param {import("/web/stream.js").Mode} mode
+   * @param {import("/web/wire.js").Mode} mode
    * @param {Array<{id: number, share: number}>} shares
    */
   showShares(mode, shares) {

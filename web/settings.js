@@ -12,7 +12,7 @@
  */
 
 /** @typedef {import("/web/stream.js").Stream} Stream */
-/** @typedef {import("/web/stream.js").Mode} Mode */
+/** @typedef {import("/web/wire.js").Mode} Mode */
 
 const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 

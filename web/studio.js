@@ -8,7 +8,6 @@
  */
 
 import { Capture } from "/web/capture.js";
-import { Figures } from "/web/figures.js";
 import { isMask } from "/web/mask.js";
 import { Notices } from "/web/notices.js";
 import { Panel } from "/web/panel.js";
@@ -18,6 +17,7 @@ import { Settings } from "/web/settings.js";
 import { openSource, SourceUnavailable } from "/web/sources.js";
 import { Stage } from "/web/stage.js";
 import { Stream } from "/web/stream.js";
+import { Tally } from "/web/tally.js";
 
 const REFRESH_MS = 500;
 const STATS_INTERVAL_S = 1;
@@ -37,8 +37,8 @@ endpoint.protocol = endpoint.protocol.replace("http", "ws");
 
 const stream = new Stream(endpoint, { client: "studio" });
 const settings = new Settings(stream, wishesOf(query));
-const figures = new Figures();
-const capture = new Capture(stream, (bytes) => figures.sent(bytes));
+const tally = new Tally();
+const capture = new Capture(stream, (bytes) => tally.sent(bytes));
 const stage = new Stage(byId("view"));
 const readings = new Readings();
 const notices = new Notices();
@@ -96,7 +96,7 @@ function showRunning() {
 }
 
 function onResult({ detail: result }) {
-  figures.received(result);
+  tally.received(result);
   document.body.dataset.results = String(Number(document.body.dataset.results) + 1);
   const mode = settings.modes.find(({ name }) => name === result.meta.mode) ?? settings.mode;
   readings.showShares(mode, result.meta.classes);
@@ -149,11 +149,11 @@ stream.addEventListener("result", onResult);
 stream.addEventListener("stats", ({ detail }) => readings.showFacts(factsOf(detail)));
 stream.addEventListener("problem", onProblem);
 stream.addEventListener("dropped", ({ detail }) => {
-  figures.dropped(detail.cause, detail.frames.length);
+  tally.dropped(detail.cause, detail.frames.length);
   capture.forget(detail.frames);
 });
 stream.addEventListener("lost", ({ detail }) => {
-  figures.dropped("connection_lost", detail.frames.length);
+  tally.dropped("connection_lost", detail.frames.length);
   capture.forget(detail.frames);
 });
 
@@ -176,7 +176,7 @@ byId("retry").addEventListener("click", () =>
 addEventListener("online", () => stream.retryNow());
 
 setInterval(() => {
-  const reading = figures.read();
+  const reading = tally.read();
   document.body.dataset.fps = reading.fpsIn.toFixed(1);
   readings.show(reading, source !== null);
   notices.tick();

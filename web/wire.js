@@ -1,5 +1,6 @@
 /**
- * The binary frames of `segstream.v1`: bytes in, values out, no I/O.
+ * What `segstream.v1` carries: its binary frames, bytes in, values out, and the shapes of what
+ * the page reads of its text. No I/O.
  *
  * Both headers are little-endian and start with `u8 version = 1, u8 kind`.
  *
@@ -11,15 +12,53 @@
  */
 
 export const SUBPROTOCOL = "segstream.v1";
-export const FRAME_HEADER_BYTES = 20;
-export const RESULT_HEADER_BYTES = 24;
+const FRAME_HEADER_BYTES = 20;
+const RESULT_HEADER_BYTES = 24;
 
 const VERSION = 1;
 const KIND_FRAME = 1;
 const KIND_RESULT = 2;
 
 /** Bytes that are not a Result of this version of the protocol. */
-export class MalformedResult extends Error {}
+class MalformedResult extends Error {}
+
+/**
+ * @typedef {object} Mode
+ * @property {string} name
+ * @property {string} title
+ * @property {string[]} labels index = class id, 0 is the background
+ * @property {Array<[number, number, number]>} palette RGB, one per class
+ * @property {[number, number]} input_size height, width
+ */
+
+/**
+ * @typedef {object} Welcome
+ * @property {string} session
+ * @property {string} [resume_token]
+ * @property {boolean} resumed
+ * @property {string} [why] why a session was not resumed
+ * @property {number} [last_request] id of the newest request that the server had received
+ * @property {number} heartbeat_s
+ * @property {number} timeout_s
+ * @property {number} max_in_flight
+ * @property {number} max_frame_bytes
+ * @property {number} max_frame_pixels
+ * @property {Mode[]} modes
+ * @property {string} mode
+ * @property {Record<string, any>} viz
+ * @property {[number, number]} retry_ms
+ */
+
+/**
+ * @typedef {object} ResultMeta
+ * @property {string} mode
+ * @property {number} width of the payload, pixels
+ * @property {number} height
+ * @property {string} media_type of the payload; empty where there is none
+ * @property {Record<string, number>} stages_ms queue, decode, inference, render, encode
+ * @property {number} batch frames in the call that answered this one
+ * @property {Array<{id: number, label: string, share: number}>} classes without the background
+ */
 
 /**
  * @typedef {object} FrameHeader
@@ -33,7 +72,7 @@ export class MalformedResult extends Error {}
  * @property {number} seq the result's own number: the one to acknowledge
  * @property {number} frameSeq the frame it answers
  * @property {number} capturedUs echoed from that frame
- * @property {Record<string, any>} meta
+ * @property {ResultMeta} meta
  * @property {Uint8Array} payload empty where the output is `none`
  */
 

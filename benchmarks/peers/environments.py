@@ -1,4 +1,4 @@
-"""The peers: who they are, the environment of each, and a run of one from start to end.
+"""The environment of each peer, made once.
 
 Each peer has a virtual environment of its own, ``benchmarks/.venvs/<peer>``, because their
 requirements contradict each other's and SegStream's. Into it go the packages of the peer's
@@ -7,12 +7,8 @@ requirements contradict each other's and SegStream's. Into it go the packages of
 openvino, numpy and cv2 are the very same builds in every peer and in SegStream, while
 every other package that a peer brings stands before the project's, as its own comes first.
 
-An environment is made once: a stamp holds the hash of all that it was made from. One that
-cannot be made is a result too, ``Unavailable`` with pip's reason, and the others go on.
-
-A peer runs in a session of its own. At the end every process it left is killed by its id:
-the descendants of the root, and whatever else is in its session, since a process whose
-parent has died is a descendant no more.
+A stamp holds the hash of all that an environment was made from. One that cannot be made is
+a result too, ``Unavailable`` with pip's reason, and the others go on.
 """
 
 from __future__ import annotations
@@ -20,25 +16,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import sysconfig
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Literal
 
-import psutil
+from benchmarks.peers.roster import ROOT, Peer
 
-Speaks = Literal["ws-binary", "ws-base64", "http"]
-
-ROOT = Path(__file__).resolve().parents[2]
-VENVS = ROOT / "benchmarks" / ".venvs"
 # Module and distribution. From the project alone: the work behind every server is the same.
 SHARED = {
     "torch": "torch",
@@ -46,119 +32,7 @@ SHARED = {
     "numpy": "numpy",
     "cv2": "opencv-python-headless",
 }
-START_DEADLINE_S = 90.0
-STOP_DEADLINE_S = 5.0  # for an orderly end, before the kill
 INSTALL_DEADLINE_S = 600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """One server.
-
-    Attributes:
-        folder: under ``benchmarks/peers``, with its programs and ``requirements.txt``.
-        speaks: ``ws-binary``: JPEG in, PNG mask out. ``http``: the same by POST, with
-            content type image/jpeg. ``ws-base64``: JSON both ways, overlay out.
-        path: where it takes frames.
-        package: the distribution whose version stands for the peer.
-        ready_path: answers GET with 200 once the model is loaded; None where the port
-            opens no sooner.
-    """
-
-    name: str
-    title: str
-    folder: str
-    speaks: Speaks
-    path: str
-    package: str
-    ready_path: str | None = None
-    program: str = "server"
-
-    @property
-    def module(self) -> str:
-        return f"benchmarks.peers.{self.folder}.{self.program}"
-
-    @property
-    def requirements(self) -> Path:
-        return ROOT / "benchmarks" / "peers" / self.folder / "requirements.txt"
-
-    @property
-    def venv(self) -> Path:
-        return VENVS / self.folder
-
-    @property
-    def python(self) -> Path:
-        return self.venv / "bin" / "python"
-
-    @property
-    def log(self) -> Path:
-        """What the last run of the peer wrote to stdout and stderr."""
-        return self.venv / "server.log"
-
-
-PEERS: tuple[Peer, ...] = (
-    Peer(
-        "original",
-        "FastAPI, inference in the handler",
-        "original",
-        "ws-base64",
-        "/ws",
-        "fastapi",
-    ),
-    Peer(
-        "fastapi_pool",
-        "FastAPI and a thread pool",
-        "fastapi_pool",
-        "ws-binary",
-        "/ws",
-        "fastapi",
-    ),
-    Peer(
-        "litserve",
-        "LitServe",
-        "litserve_server",
-        "http",
-        "/predict",
-        "litserve",
-        "/health",
-    ),
-    Peer(
-        "litserve_whole",
-        "LitServe, all in one hook",
-        "litserve_server",
-        "http",
-        "/predict",
-        "litserve",
-        "/health",
-        program="whole",
-    ),
-    Peer(
-        "bentoml",
-        "BentoML",
-        "bentoml_server",
-        "ws-binary",
-        "/ws",
-        "bentoml",
-        "/readyz",
-    ),
-    Peer(
-        "mosec",
-        "Mosec",
-        "mosec_server",
-        "http",
-        "/inference",
-        "mosec",
-    ),
-    Peer(
-        "mosec_whole",
-        "Mosec, all in one stage",
-        "mosec_server",
-        "http",
-        "/inference",
-        "mosec",
-        program="whole",
-    ),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,10 +41,6 @@ class Unavailable:
 
     peer: Peer
     reason: str
-
-
-class PeerFailed(RuntimeError):
-    """A peer ended or stayed silent before it could be measured."""
 
 
 def environment(peer: Peer, tell: Callable[[str], None]) -> Path | Unavailable:
@@ -186,7 +56,7 @@ def environment(peer: Peer, tell: Callable[[str], None]) -> Path | Unavailable:
     try:
         _install(peer)
     except subprocess.CalledProcessError as error:
-        return Unavailable(peer, _last_line(error.stderr or error.stdout or str(error)))
+        return Unavailable(peer, last_line(error.stderr or error.stdout or str(error)))
     except subprocess.TimeoutExpired:
         return Unavailable(peer, f"not installed after {INSTALL_DEADLINE_S:.0f} s")
     stamp.write_text(wanted)
@@ -197,34 +67,6 @@ def version(peer: Peer) -> str:
     """The version of ``package`` in the peer's environment, which must have been made."""
     code = "import importlib.metadata as m, sys; print(m.version(sys.argv[1]))"
     return _run(peer.python, "-c", code, peer.package).strip()
-
-
-@contextmanager
-def running(peer: Peer, port: int) -> Iterator[psutil.Process]:
-    """The peer on 127.0.0.1, in the environment that ``environment`` made; yields its root.
-
-    Raises:
-        PeerFailed: it ended, or did not answer within ``START_DEADLINE_S``.
-    """
-    # Sockets and files that a killed server leaves behind go with the folder.
-    with (
-        TemporaryDirectory(prefix="peer-", ignore_cleanup_errors=True) as scratch,
-        peer.log.open("wb") as log,
-    ):
-        started = subprocess.Popen(
-            [peer.python, "-m", peer.module, "--port", str(port)],
-            cwd=ROOT,
-            env={**_clean_environment(), "PYTHONPATH": str(ROOT), "TMPDIR": scratch},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            _wait_until_ready(peer, port, started)
-            yield psutil.Process(started.pid)
-        finally:
-            _stop(started)
 
 
 def _fingerprint(peer: Peer) -> str:
@@ -269,76 +111,18 @@ def _run(python: Path, *arguments: str) -> str:
         capture_output=True,
         text=True,
         timeout=INSTALL_DEADLINE_S,
-        env=_clean_environment(),
+        env=clean_environment(),
     )
     return done.stdout
 
 
-def _clean_environment() -> dict[str, str]:
+def clean_environment() -> dict[str, str]:
     """This process' variables without those that would lead into its own environment."""
     leading = {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"}
     return {name: value for name, value in os.environ.items() if name not in leading}
 
 
-def _last_line(text: str) -> str:
+def last_line(text: str) -> str:
+    """What pip or a server said last, which is the reason why it gave up."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else "no reason given"
-
-
-def _wait_until_ready(peer: Peer, port: int, started: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + START_DEADLINE_S
-    while not _answers(peer, port):
-        if started.poll() is not None:
-            raise PeerFailed(f"{peer.name} ended with {started.returncode}: {_tail(peer)}")
-        if time.monotonic() > deadline:
-            raise PeerFailed(f"{peer.name} was silent for {START_DEADLINE_S:.0f} s: {_tail(peer)}")
-        time.sleep(0.2)
-
-
-def _answers(peer: Peer, port: int) -> bool:
-    with suppress(OSError, HTTPException):
-        if peer.ready_path is None:
-            with socket.create_connection(("127.0.0.1", port), timeout=1.0):
-                return True
-        connection = HTTPConnection("127.0.0.1", port, timeout=5.0)
-        try:
-            connection.request("GET", peer.ready_path)
-            return connection.getresponse().status == 200
-        finally:
-            connection.close()
-    return False
-
-
-def _tail(peer: Peer) -> str:
-    return _last_line(peer.log.read_text(errors="replace"))
-
-
-def _stop(started: subprocess.Popen[bytes]) -> None:
-    # Collected before the end begins: an orphan can be found by its session alone.
-    processes = _family(started.pid)
-    with suppress(ProcessLookupError):
-        started.terminate()
-    psutil.wait_procs(processes, timeout=STOP_DEADLINE_S)
-    # Again: a supervisor may have started a process while it was being stopped.
-    left = {*processes, *_family(started.pid)}
-    for process in left:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(left, timeout=STOP_DEADLINE_S)
-    started.wait()
-
-
-def _family(root_pid: int) -> set[psutil.Process]:
-    """The root, its descendants, and the rest of the session that it leads."""
-    family = {process for process in psutil.process_iter() if _session(process) == root_pid}
-    with suppress(psutil.NoSuchProcess):
-        root = psutil.Process(root_pid)
-        family |= {root, *root.children(recursive=True)}
-    return family
-
-
-def _session(process: psutil.Process) -> int | None:
-    try:
-        return os.getsid(process.pid)
-    except (ProcessLookupError, PermissionError):
-        return None

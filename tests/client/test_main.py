@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from client.__main__ import main, parse, run
+from client.__main__ import main, run
+from client.arguments import parse
 from client.outcomes import NoResult, Refused
 from client.sources import Unreadable
 from ingress.wire.pictures import Frame
@@ -40,41 +41,6 @@ async def served(server: FakeServer, *arguments: str) -> None:
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(serve())
         await run(parse([server.url, *arguments]))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ([], "url"),
-        ([URL], "one of the arguments --image --video --sample is required"),
-        ([URL, "--sample", "--image", "a.jpg"], "not allowed with"),
-        ([URL, "--sample", "--out", "a.png"], "--out needs --image"),
-        ([URL, "--sample", "--fps", "0"], "expected a number above 0"),
-        ([URL, "--sample", "--fps", "nan"], "expected a number above 0"),
-        ([URL, "--sample", "--fps", "fast"], "expected a number above 0"),
-        ([URL, "--sample", "--count", "0"], "expected a whole number"),
-        ([URL, "--sample", "--viz", "opacity"], "expected KEY=VALUE"),
-        ([URL, "--sample", "--output", "gif"], "invalid choice"),
-    ],
-)
-def test_a_wrong_argument_exits_with_2_and_says_why(
-    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as caught:
-        parse(arguments)
-    assert caught.value.code == 2
-    assert words in capsys.readouterr().err
-
-
-def test_settings_are_json_or_else_words() -> None:
-    arguments = ["overlay_opacity=0.4", "class_filter=[1,2]", "format=webp", "background=#ffffff"]
-    given = parse([URL, "--sample", *(a for s in arguments for a in ("--viz", s))])
-    assert dict(given.viz) == {
-        "overlay_opacity": 0.4,
-        "class_filter": [1, 2],
-        "format": "webp",
-        "background": "#ffffff",
-    }
 
 
 async def test_one_picture_is_segmented_and_written(

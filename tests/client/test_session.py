@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -16,7 +14,6 @@ from client import (
     Closed,
     Dropped,
     Failed,
-    NoReply,
     NoResult,
     Outcome,
     Refused,
@@ -27,61 +24,14 @@ from client import (
 )
 from client.session import Change
 from ingress.wire.pictures import Frame
-from ingress.wire.replies import Bye, Error, ServerMessage, Welcome
+from ingress.wire.replies import Bye, Error
 from ingress.wire.replies import Dropped as DroppedMessage
-from ingress.wire.requests import Ack, ChangeMode, GetStats, Hello, SubscribeStats, UpdateViz
+from ingress.wire.requests import Ack, GetStats, Hello, UpdateViz
 from ingress.wire.words import DropCause, ErrorCode
-from tests.client.fake_server import STATS, FakeServer, KeptSession, Peer, reply_to, welcome
+from tests.client.ends import ended, numbered, opened, resumed, returning
+from tests.client.fake_server import DEADLINE_S, FakeServer, KeptSession, welcome
 
-DEADLINE_S = 20.0
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Attempts follow each other fast."""
-    monkeypatch.setattr("client.reconnect._FIRST_CAP_S", 0.001)
-    monkeypatch.setattr("client.reconnect._LAST_CAP_S", 0.01)
-    monkeypatch.setattr("client.reconnect._OVERLOADED_FLOOR_S", 0.001)
-
-
-@asynccontextmanager
-async def opened(
-    server: FakeServer, greeting: Welcome | None = None, **options: Any
-) -> AsyncIterator[tuple[Stream, Peer]]:
-    """Both ends of a new session, which the server keeps."""
-    accepting = asyncio.create_task(server.peer(greeting or welcome(resume_token="t1")))
-    async with session(server.url, **options) as stream:
-        yield stream, await accepting
-
-
-async def returning(server: FakeServer, greeting: ServerMessage) -> tuple[Peer, Hello]:
-    """The client's next connection, greeted."""
-    peer = await server.stranger()
-    return peer, await peer.greet(greeting)
-
-
-def resumed(token: str = "t2", last_request: int | None = None, **more: Any) -> Welcome:
-    return welcome(resume_token=token, resumed=True, last_request=last_request, **more)
-
-
-def number(message: ServerMessage, control_seq: int) -> ServerMessage:
-    return message.model_copy(update={"control_seq": control_seq})
-
-
-async def ended(stream: Stream) -> Closed:
-    """How the stream ended."""
-
-    async def read() -> None:
-        async for _ in stream:
-            pass
-
-    async with asyncio.timeout(DEADLINE_S):
-        with pytest.raises(Closed) as caught:
-            await read()
-    return caught.value
-
-
-# ------------------------------------------------------------------ what is shown, what goes on
+pytestmark = pytest.mark.usefixtures("quick_returns")
 
 
 async def test_a_lost_session_is_asked_for_with_what_was_received(server: FakeServer) -> None:
@@ -89,7 +39,7 @@ async def test_a_lost_session_is_asked_for_with_what_was_received(server: FakeSe
         await stream.send(b"1")
         await peer.answer(await peer.hear(Frame))
         await anext(stream)
-        await peer.say(number(Error(code=ErrorCode.OVERLOADED, message="busy"), 1))
+        await peer.say(numbered(Error(code=ErrorCode.OVERLOADED, message="busy"), 1))
         await anext(stream)
         peer.cut()
         peer, hello = await returning(server, resumed(mode="parts", viz={"output": "mask"}))
@@ -141,9 +91,6 @@ async def test_what_is_known_of_the_absence_is_told(server: FakeServer) -> None:
     assert changes[-1].resumed
 
 
-# ------------------------------------------------------------------ frames
-
-
 async def test_a_frame_has_ended_when_its_result_is_replayed(server: FakeServer) -> None:
     async with opened(server) as (stream, peer):
         await stream.send(b"1")
@@ -174,87 +121,6 @@ async def test_segment_is_told_of_the_loss_and_the_next_one_waits(server: FakeSe
         peer, _ = await returning(server, resumed())
         await peer.send_result(1, await peer.hear(Frame), b"mask")
         assert (await second).payload == b"mask"
-
-
-# ------------------------------------------------------------------ requests
-
-
-async def test_requests_that_were_lost_are_sent_again_in_order(server: FakeServer) -> None:
-    async with opened(server) as (stream, peer):
-        async with asyncio.TaskGroup() as tasks:
-            calls = [tasks.create_task(stream.update_viz({"quality": q})) for q in (1, 2, 3)]
-            heard = [await peer.hear(UpdateViz) for _ in calls]
-            peer.cut()
-            peer, _ = await returning(server, resumed(last_request=1))
-            await peer.say(number(reply_to(heard[0]), 1))
-            await peer.hear(Ack)
-            for number_, sent in ((2, heard[1]), (3, heard[2])):
-                again = await peer.hear(UpdateViz)
-                assert again == sent
-                await peer.say(number(reply_to(again), number_))
-        assert [call.result().settings["quality"] for call in calls] == [1, 2, 3]
-        asking = asyncio.create_task(stream.get_stats())  # and nothing comes a second time
-        await peer.say(number(reply_to(await peer.hear(GetStats)), 4))
-        await asking
-
-
-async def test_a_request_is_sent_again_for_every_loss_that_needs_it(server: FakeServer) -> None:
-    async with opened(server) as (stream, peer):
-        asking = asyncio.create_task(stream.get_stats())
-        heard = await peer.hear(GetStats)
-        for turn in range(2, 5):
-            peer.cut()
-            peer, _ = await returning(server, resumed(f"t{turn}"))
-            await peer.hear(Ack)
-            assert await peer.hear(GetStats) == heard
-        await peer.say(reply_to(heard))
-        await asking
-
-
-async def test_an_error_for_what_was_under_way_is_its_reply(server: FakeServer) -> None:
-    async with opened(server) as (stream, peer):
-        changing = asyncio.create_task(stream.change_mode("parts"))
-        request = await peer.hear(ChangeMode)
-        peer.cut()
-        peer, _ = await returning(server, resumed(last_request=1))
-        lost = Error(
-            reply_to=request.id, code=ErrorCode.MODE_CHANGE_FAILED, message="connection lost"
-        )
-        await peer.say(number(lost, 1))
-        with pytest.raises(Refused, match="connection lost"):
-            await changing
-
-
-async def test_a_request_made_while_away_goes_out_once_on_return(server: FakeServer) -> None:
-    away = asyncio.Event()
-    async with opened(server, notify=lambda change: away.set()) as (stream, peer):
-        peer.cut()
-        await away.wait()
-        asking = asyncio.create_task(stream.get_stats())
-        peer, _ = await returning(server, resumed())
-        await peer.hear(Ack)
-        await peer.say(reply_to(await peer.hear(GetStats)))
-        await asking
-
-
-async def test_the_deadline_of_a_request_goes_on_while_away(server: FakeServer) -> None:
-    async with opened(server) as (stream, peer):
-        asking = asyncio.create_task(stream.get_stats(timeout_s=0.2))
-        await peer.hear(GetStats)
-        peer.cut()
-        with pytest.raises(NoReply, match="did not answer get_stats"):
-            await asking
-        peer, _ = await returning(server, resumed())
-        await peer.hear(Ack)
-        await stream.send(b"1")
-        await peer.hear(Frame)  # nobody waits for the request: it is not sent again
-
-
-async def test_a_last_request_that_was_never_sent_is_a_protocol_error(server: FakeServer) -> None:
-    async with opened(server) as (stream, peer):
-        peer.cut()
-        await returning(server, resumed(last_request=7))
-        assert (await ended(stream)).end.code == 1002
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -308,9 +174,6 @@ async def test_cuts_anywhere_lose_repeat_and_reorder_no_reply(
     assert kept.connections > 3
 
 
-# ------------------------------------------------------------------ a new session
-
-
 async def test_requests_of_a_session_that_is_over_fail_and_the_stream_goes_on(
     server: FakeServer,
 ) -> None:
@@ -332,103 +195,8 @@ async def test_requests_of_a_session_that_is_over_fail_and_the_stream_goes_on(
         outcome = await anext(stream)
         assert (outcome.frame_seq, isinstance(outcome, Result)) == (2, True)
         assert (await peer.hear(Ack)).seq == 1
-        await peer.say(number(Error(code=ErrorCode.OVERLOADED, message="first"), 1))
+        await peer.say(numbered(Error(code=ErrorCode.OVERLOADED, message="first"), 1))
         assert await anext(stream) == Failed(None, ErrorCode.OVERLOADED, "first")
-
-
-async def chosen(stream: Stream, peer: Peer) -> None:
-    """Have a mode, a view of its classes and a subscription confirmed."""
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(stream.change_mode("parts"))
-        await peer.say(reply_to(await peer.hear(ChangeMode)))
-        tasks.create_task(stream.update_viz({"output": "mask", "class_filter": [1, 9]}))
-        await peer.say(reply_to(await peer.hear(UpdateViz)))
-        tasks.create_task(stream.subscribe_stats(2.0))
-        await peer.say(reply_to(await peer.hear(SubscribeStats)))
-
-
-async def test_a_new_session_is_brought_to_what_was_chosen_before_frames_go_on(
-    server: FakeServer,
-) -> None:
-    async with opened(server) as (stream, peer):
-        await chosen(stream, peer)
-        peer.cut()
-        peer, _ = await returning(server, welcome(resume_token="t2"))
-        sending = asyncio.create_task(stream.send(b"1"))
-        await peer.hear(Ack)
-        mode = await peer.hear(ChangeMode)
-        assert mode.model_mode == "parts"
-        await peer.say(reply_to(mode))
-        viz = await peer.hear(UpdateViz)
-        assert viz.settings == {"output": "mask", "class_filter": [1]}  # the mode has no class 9
-        await peer.say(reply_to(viz))
-        subscription = await peer.hear(SubscribeStats)
-        assert subscription.interval_s == 2.0
-        assert not sending.done()
-        await peer.say(reply_to(subscription))
-        await peer.hear(Frame)
-        await sending
-        assert (stream.mode, stream.viz) == ("parts", viz.settings)
-
-
-async def test_what_the_server_kept_is_not_asked_for_again(server: FakeServer) -> None:
-    async with opened(server) as (stream, peer):
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(stream.change_mode("parts"))
-            await peer.say(reply_to(await peer.hear(ChangeMode)))
-        peer.cut()
-        peer, _ = await returning(server, welcome(resume_token="t2", mode="parts"))
-        await peer.hear(Ack)
-        await stream.send(b"1")
-        await peer.hear(Frame)
-
-
-async def test_a_choice_that_is_refused_is_told_and_the_next_is_asked_for(
-    server: FakeServer,
-) -> None:
-    async with opened(server) as (stream, peer):
-        await chosen(stream, peer)
-        peer.cut()
-        peer, _ = await returning(server, welcome(resume_token="t2"))
-        await peer.hear(Ack)
-        mode = await peer.hear(ChangeMode)
-        code = ErrorCode.MODE_CHANGE_FAILED
-        await peer.say(Error(reply_to=mode.id, code=code, message="not to be had"))
-        await peer.hear(UpdateViz)
-        assert await anext(stream) == Failed(None, code, "not to be had")
-
-
-async def test_a_loss_while_choices_are_asked_for_starts_that_again(server: FakeServer) -> None:
-    async with opened(server) as (stream, peer):
-        await chosen(stream, peer)
-        peer.cut()
-        peer, _ = await returning(server, welcome(resume_token="t2"))
-        await peer.hear(Ack)
-        await peer.hear(ChangeMode)
-        peer.cut()
-        peer, _ = await returning(server, resumed("t3"))
-        await peer.hear(Ack)
-        assert (await peer.hear(ChangeMode)).model_mode == "parts"
-
-
-@pytest.mark.parametrize("says_bye", [True, False])
-async def test_a_session_that_is_not_kept_fails_its_requests_at_once(
-    server: FakeServer, says_bye: bool
-) -> None:
-    greeting = welcome(resume_token="t1" if says_bye else None)
-    async with opened(server, greeting) as (stream, peer):
-        asking = asyncio.create_task(stream.get_stats())
-        await peer.hear(GetStats)
-        if says_bye:
-            await peer.say(Bye(reason="server_error", retry_ms=(0, 1), resume=False))
-        await peer.socket.close(1011, "server_error")
-        with pytest.raises(Closed, match="1011"):
-            await asking
-        _, hello = await returning(server, welcome(resume_token="t2"))
-        assert hello.resume is None
-
-
-# ------------------------------------------------------------------ the end
 
 
 @pytest.mark.parametrize("code", [1008, 4002])
@@ -538,17 +306,3 @@ async def test_a_silent_connection_is_cut_because_a_close_would_end_the_session(
         await peer.socket.wait_closed()
         assert peer.socket.close_code == 1006
         await after.hear(Ack)
-
-
-async def test_statistics_go_on_without_being_asked_for_again(server: FakeServer) -> None:
-    async with opened(server) as (stream, peer):
-        await chosen(stream, peer)
-        peer.cut()
-        peer, _ = await returning(server, resumed(last_request=3))
-        await peer.hear(Ack)
-        await peer.say(number(STATS.model_copy(update={"avg_fps": 9.0}), 1))
-        await stream.send(b"1")
-        await peer.send_result(1, await peer.hear(Frame))
-        await anext(stream)
-        assert stream.stats is not None
-        assert stream.stats.avg_fps == 9.0

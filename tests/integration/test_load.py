@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import frames, served
+from benchmarks import frames
+from benchmarks.load.process import under_load
+from benchmarks.served import Running
 from tests.serve_app import ServeApp
 
 pytestmark = pytest.mark.integration
@@ -23,9 +25,9 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_closed_loop_serves_every_client(
     server: ServeApp, pictures: Path, speaks: str, output: str
 ) -> None:
-    running = served.Running(server.ws, lambda: server.server.family)
+    running = Running(server.ws, lambda: server.server.family)
     before = server.metric("segstream_frames_total", outcome="result")
-    point = served.under_load(
+    point = under_load(
         running, "closed", pictures, speaks=speaks, output=output, clients=3, warmup=0.2, seconds=1
     )
     assert point["least_served"] >= 1
@@ -36,14 +38,14 @@ def test_a_closed_loop_serves_every_client(
 
 
 def test_no_frame_is_under_way_in_a_rest(server: ServeApp, pictures: Path) -> None:
-    running = served.Running(server.ws, lambda: server.server.family)
+    running = Running(server.ws, lambda: server.server.family)
     results: list[float] = []
 
     def rest() -> None:
         result = server.metric("segstream_frames_total", outcome="result")
         results.extend((result, server.metric("segstream_frames_total", outcome="result")))
 
-    point = served.under_load(
+    point = under_load(
         running, "closed", pictures, rest, speaks="v1", clients=2, warmup=0.2, seconds=0.5, slices=3
     )
     assert len(point["slices_fps"]) == 3
@@ -53,8 +55,8 @@ def test_no_frame_is_under_way_in_a_rest(server: ServeApp, pictures: Path) -> No
 
 
 def test_a_paced_load_tells_the_age_of_each_result(server: ServeApp, pictures: Path) -> None:
-    running = served.Running(server.ws, lambda: server.server.family)
-    point = served.under_load(
+    running = Running(server.ws, lambda: server.server.family)
+    point = under_load(
         running, "paced", pictures, speaks="v1", clients=2, fps=10, warmup=0.5, seconds=2
     )
     assert 0 < point["offered_fps"] <= 22, "two cameras of 10 frames a second, never faster"

@@ -12,7 +12,7 @@ from collections import Counter, deque
 from client.outcomes import Dropped, Failed, Outcome
 from ingress.wire.pictures import Result
 
-_WINDOW_S = 2.0
+_RATE_OVER_S = 2.0
 _LATENCIES = 512
 _MOMENTS = 1024
 
@@ -36,12 +36,12 @@ class Rate:
         self._moments.append(now)
 
     def per_second(self, now: float) -> float:
-        while self._moments and self._moments[0] <= now - _WINDOW_S:
+        while self._moments and self._moments[0] <= now - _RATE_OVER_S:
             self._moments.popleft()
-        return len(self._moments) / _WINDOW_S
+        return len(self._moments) / _RATE_OVER_S
 
 
-class Figures:
+class Tally:
     """The counts of one run, whose rates are since ``started``."""
 
     def __init__(self, started: float) -> None:

@@ -1,12 +1,12 @@
 /**
- * The live figures of a stream: rates, latencies and sizes over a sliding window.
+ * What a stream achieves, counted by the page: rates, latencies and sizes of the last seconds.
  *
  * Everything is measured in the browser but the stage times, which each result
  * brings along. Readings are made on demand from the samples of the last
  * seconds, so an idle stream reads as zero and not as its last value.
  */
 
-const WINDOW_MS = 4_000;
+const KEPT_MS = 4_000;
 
 /** @typedef {{at: number, value: number}} Sample */
 
@@ -19,9 +19,9 @@ class Series {
     this.#samples.push({ at: performance.now(), value });
   }
 
-  /** @returns {number[]} values still inside the window, oldest first */
+  /** @returns {number[]} values of the last seconds, oldest first */
   get values() {
-    const oldest = performance.now() - WINDOW_MS;
+    const oldest = performance.now() - KEPT_MS;
     const first = this.#samples.findIndex((sample) => sample.at >= oldest);
     this.#samples = first < 0 ? [] : this.#samples.slice(first);
     return this.#samples.map((sample) => sample.value);
@@ -32,13 +32,13 @@ class Series {
     return values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : 0;
   }
 
-  /** Samples per second, over the time that was sampled if the window is not full yet. */
+  /** Samples per second, over the time that was sampled where that is shorter. */
   get rate() {
     const count = this.values.length;
     if (count < 2) return 0;
     const span = this.#samples[count - 1].at - this.#samples[0].at;
     const quiet = performance.now() - this.#samples[count - 1].at;
-    return ((count - 1) * 1000) / Math.max(span, quiet > 1000 ? WINDOW_MS : span, 1);
+    return ((count - 1) * 1000) / Math.max(span, quiet > 1000 ? KEPT_MS : span, 1);
   }
 
   /** @param {number} part 0.5 is the median (nearest rank) */
@@ -65,7 +65,7 @@ class Series {
 
 const STAGES = ["queue", "decode", "inference", "render", "encode"];
 
-export class Figures {
+export class Tally {
   #sent = new Series();
   #received = new Series();
   #roundTrip = new Series();

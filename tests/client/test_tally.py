@@ -1,4 +1,4 @@
-"""The client's own figures, by a clock set by hand."""
+"""What a client counts of its stream, by a clock set by hand."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.figures import Figures, Rate, percentile
 from client.outcomes import Dropped, Failed
+from client.tally import Rate, Tally, percentile
 from ingress.wire.pictures import Result
 from ingress.wire.words import DropCause, ErrorCode
 from tests.client.fake_server import META
@@ -33,7 +33,7 @@ def test_a_percentile_is_not_exceeded_by_its_share(values: list[float], share: f
     assert within >= share * len(values)
 
 
-def test_a_rate_forgets_what_is_older_than_its_window() -> None:
+def test_a_rate_forgets_what_is_older_than_two_seconds() -> None:
     rate = Rate()
     for now in (10.0, 10.5, 11.0, 11.5):
         rate.add(now)
@@ -43,16 +43,16 @@ def test_a_rate_forgets_what_is_older_than_its_window() -> None:
 
 
 def test_outcomes_are_counted_by_kind() -> None:
-    figures = Figures(started=100.0)
+    tally = Tally(started=100.0)
     for _ in range(4):
-        figures.on_sent(100.5)
-    figures.on_outcome(result(100.5), now=100.52)
-    figures.on_outcome(Dropped(2, DropCause.STALE), now=100.6)
-    figures.on_outcome(Dropped(3, "closed"), now=100.6)
-    figures.on_outcome(Failed(4, ErrorCode.FRAME_REJECTED, "no"), now=100.6)
-    assert "dropped 2  failed 1" in figures.line(100.6)
-    assert "latency p50/p95 20/20 ms" in figures.line(100.6)
-    assert figures.summary(102.0).splitlines() == [
+        tally.on_sent(100.5)
+    tally.on_outcome(result(100.5), now=100.52)
+    tally.on_outcome(Dropped(2, DropCause.STALE), now=100.6)
+    tally.on_outcome(Dropped(3, "closed"), now=100.6)
+    tally.on_outcome(Failed(4, ErrorCode.FRAME_REJECTED, "no"), now=100.6)
+    assert "dropped 2  failed 1" in tally.line(100.6)
+    assert "latency p50/p95 20/20 ms" in tally.line(100.6)
+    assert tally.summary(102.0).splitlines() == [
         "sent      4 frames in 2.0 s, 2.0 per second",
         "results   1, 0.5 per second",
         "latency   p50/p95 20/20 ms",
@@ -63,11 +63,11 @@ def test_outcomes_are_counted_by_kind() -> None:
 
 
 def test_returns_are_counted_with_those_that_resumed() -> None:
-    figures = Figures(started=5.0)
+    tally = Tally(started=5.0)
     for resumed in (True, False, True):
-        figures.on_back(resumed=resumed)
-    assert "returns   3 reconnected, 2 resumed" in figures.summary(6.0)
+        tally.on_back(resumed=resumed)
+    assert "returns   3 reconnected, 2 resumed" in tally.summary(6.0)
 
 
 def test_a_run_without_frames_has_a_summary_too() -> None:
-    assert "dropped   none" in Figures(started=5.0).summary(5.0)
+    assert "dropped   none" in Tally(started=5.0).summary(5.0)
