@@ -8,6 +8,7 @@ close frame would end that session.
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 from typing import NamedTuple
 
 from websockets import connect as open_websocket
@@ -46,11 +47,11 @@ async def dial(url: str, hello: Hello, timeout_s: float) -> Opened:
         Refused, Closed, NoReply: the server did not welcome this client.
     """
     socket = await _open(url, timeout_s)
-    try:
-        return Opened(socket, await _greet(socket, hello, timeout_s))
-    except BaseException:
-        socket.transport.abort()
-        raise
+    with ExitStack() as on_failure:
+        on_failure.callback(socket.transport.abort)
+        opened = Opened(socket, await _greet(socket, hello, timeout_s))
+        on_failure.pop_all()
+    return opened
 
 
 async def _open(url: str, timeout_s: float) -> ClientConnection:
