@@ -6,11 +6,15 @@ work, and everything else is the price of serving it.
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import tempfile
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +40,9 @@ _KINDS = (
     ("dashboard", "dashboard"),
     ("ray", "ray, other"),
 )
+
+
+_READY_S = 180.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +97,37 @@ def application(
             if not server.wait_until_ready(f"http://127.0.0.1:{port}/health"):
                 raise RuntimeError((scratch / "console.log").read_text(errors="replace")[-4000:])
             yield Running(f"ws://127.0.0.1:{port}/ws", lambda: set(server.family))
+
+
+@contextmanager
+def checkout(folder: Path) -> Iterator[Running]:
+    """The application of another checkout, as its own ``deployments.launch`` starts it."""
+    with tempfile.TemporaryDirectory(prefix="seg") as scratch, ExitStack() as on_exit:
+        port = free_port()
+        console = on_exit.enter_context((Path(scratch) / "console.log").open("wb"))
+        process = on_exit.enter_context(
+            subprocess.Popen(
+                [sys.executable, "-m", "deployments.launch", "--profile=fast", f"--port={port}"],
+                cwd=folder,
+                env={**os.environ, "PYTHONPATH": str(folder), "RAY_TMPDIR": scratch},
+                stdout=console,
+                stderr=console,
+            )
+        )
+        on_exit.callback(process.terminate)
+        root = psutil.Process(process.pid)
+        _wait_until_ready(process, f"http://127.0.0.1:{port}/health")
+        yield Running(f"ws://127.0.0.1:{port}/ws", lambda: root.children(recursive=True))
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], health: str) -> None:
+    deadline = time.monotonic() + _READY_S
+    while True:
+        with suppress(OSError), urllib.request.urlopen(health, timeout=2):
+            return
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"the application of the checkout did not start: {process.args!r}")
+        time.sleep(0.25)
 
 
 class Samples:
