@@ -56,12 +56,12 @@ class Segmenter:
         self._ready = {first: self._load(first)}
         self._loading: dict[str, asyncio.Task[Pipeline]] = {}
 
-    async def address(self) -> Address:
-        """Where this replica takes calls of ``segment``."""
+    async def address(self, asker: str) -> Address:
+        """Where this replica takes calls of ``segment`` from the node ``asker``."""
         if self._callee is None:
             me = serve.get_replica_context().replica_tag
             self._callee = Callee(me, ray.util.get_node_ip_address(), self.segment)
-        return await self._callee.address()
+        return await self._callee.address(asker)
 
     async def segment(self, mode: str, frames: Sequence[FrameRequest]) -> list[FrameOutcome]:
         """One outcome per frame, in order; a bad frame is a failure of its own."""

@@ -103,12 +103,20 @@ WAY = (
             Step("deployments/lines/pools.py", "the pool of the mode"),
             Step("deployments/lines/caller.py", "its freest segmenter"),
             Step("deployments/lines/line.py", "a call gets its number"),
-            Step("deployments/lines/channel.py", "one message for a batch, encoded pictures only"),
+            Step(
+                "deployments/lines/channel.py",
+                "one message for a batch, encoded pictures only",
+                ("deployments/lines/messages.py",),
+            ),
             Step("deployments/lines/callee.py", "the other end, where calls arrive"),
         ),
         (
             Step("deployments/lines/callee.py", "a call has its answer"),
-            Step("deployments/lines/channel.py", "one message for all its outcomes"),
+            Step(
+                "deployments/lines/channel.py",
+                "one message for all its outcomes",
+                ("deployments/lines/messages.py",),
+            ),
             Step("deployments/lines/line.py", "the answer goes to the call of its number"),
             Step("deployments/lines/caller.py", "hands it on"),
             Step("deployments/lines/pools.py", "what failed, as one of the few failures there are"),

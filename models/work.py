@@ -1,7 +1,7 @@
 """One frame on its way through a model: what goes in, what comes out.
 
 Plain values that cross process borders, so this imports no numeric library:
-the side that only forwards a result need not load one to unpickle it.
+the side that only forwards a result need not load one to read it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from models.view import View
+
+STAGES = ("decode", "inference", "render", "encode")
+FailureCode = Literal["FRAME_REJECTED", "INFERENCE_FAILED"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ class FrameResult:
         width, height: of the payload in pixels; of the frame for output ``none``.
         classes: (class id, share of the frame 0..1) of every class present, ascending.
         thumbnail: PNG label map, 8-bit grey, pixel = class id, longest side 64.
-        stages_ms: milliseconds in ``decode``, ``inference``, ``render``, ``encode``.
+        stages_ms: milliseconds in each of ``STAGES``.
     """
 
     payload: bytes
@@ -46,7 +49,7 @@ class FrameResult:
 class FrameFailure:
     """Why a frame got no result; ``message`` is for the peer."""
 
-    code: Literal["FRAME_REJECTED", "INFERENCE_FAILED"]
+    code: FailureCode
     message: str
 
 

@@ -16,13 +16,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Any
 
+import ray
 from ray.serve.handle import DeploymentHandle
 
 from deployments.lines.channel import Address, ChannelLost
 from deployments.lines.line import Line
 from deployments.serve.handles import FAILED, apart, each_outcome, over_grpc
+from models.work import FrameOutcome, FrameRequest
 
 log = logging.getLogger("segstream.caller")
 
@@ -46,7 +49,7 @@ class Caller:
         self._looked_at = float("-inf")
         self._seen = ""  # in the last look around: why nobody was found
 
-    async def call(self, *arguments: Any) -> Any:
+    async def call(self, mode: str, frames: Sequence[FrameRequest]) -> Sequence[FrameOutcome]:
         """What one of the replicas answers.
 
         Raises:
@@ -61,7 +64,7 @@ class Caller:
                 raise NoReplica(self._seen)
         elif asyncio.get_running_loop().time() - self._looked_at > _LOOK_EVERY_S:
             self._look()
-        return await line.call(*arguments)
+        return await line.call(mode, frames)
 
     def _freest(self) -> Line | None:
         there = (line for line in self._lines.values() if line.is_open)
@@ -87,8 +90,9 @@ class Caller:
 
     async def _ask(self) -> list[Any]:
         """What the replicas that Serve knows answer, errors included."""
+        here = ray.util.get_node_ip_address()
         try:
-            return await each_outcome(apart(self._handle.broadcast, "address"), _ASK_S)
+            return await each_outcome(apart(self._handle.broadcast, "address", here), _ASK_S)
         except (TimeoutError, *FAILED) as error:
             return [error]
 
@@ -98,8 +102,8 @@ class Caller:
             await line.open(address)
         except (OSError, TimeoutError, ChannelLost) as error:
             log.warning(
-                "%s: replica %s, which Serve lists, is not to be reached at %s port %d: %s",
-                self._pool, address.replica, address.host, address.port, type(error).__name__,
+                "%s: replica %s, which Serve lists, is not to be reached at %s port %d: %r",
+                self._pool, address.replica, address.host, address.port, error,
             )  # fmt: skip
         else:
             self._lines[address.replica] = line

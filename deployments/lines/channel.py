@@ -5,45 +5,32 @@ client waits for beside the pipeline (docs/adr/0011). Here it is one message the
 Whom to call, and that a replica has come, is still Serve's to say (``deployments.lines.caller``).
 
 Rules
-1. Who calls shows its half of a key that only Serve's own calls carry, and then who is called
-   shows the other. Before it has seen that, neither reads more than those bytes, or unpickles.
-2. A message is its length, four bytes, and a pickle: what crosses is plain data.
-3. A call is ``(number, arguments)``, its answer ``(number, outcome)``; ``(number, None)`` cancels
-   the call. Each is answered once, a cancelled one too, unless the connection ends before.
-4. ``LEAVING``, from the side that is called, asks for no more calls. The caller hangs up when it
+1. It begins with a handshake (``deployments.lines.handshake``). Before that has shown each side
+   whom it has before it, nothing else of the other is read or acted upon.
+2. Then come messages (``deployments.lines.messages``), each behind its length, four bytes. What is
+   too long or not understood ends the connection: what follows it could not be trusted either.
+3. A call is answered once, a cancelled one too, unless the connection ends before.
+4. ``Leaving``, from the side that is called, asks for no more calls. The caller hangs up when it
    has the answers that are due, so none is lost.
 5. Who calls waits while the other side reads too slowly, and nothing else is written but answers
    to calls: what is buffered is bounded by that.
+6. Why a connection ended is told once, to who holds the end.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hmac
-import logging
-import pickle
-import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Protocol, cast
+from dataclasses import dataclass
+from typing import Protocol, cast
 
-log = logging.getLogger("segstream.channel")
+from deployments.lines.handshake import Handshake, Key, Stranger
+from deployments.lines.messages import NotUnderstood, Parts
 
-LEAVING = (0, None)
-SHOW_S = 5.0  # for the other side's half of the key to come
+SHOW_S = 5.0  # for the other side to come through the handshake
 
 _LONGEST = 2**28  # bytes of a message: more than a batch or its answer holds
 _BUFFERED = 2**20  # bytes that wait for the other side before who calls does
-
-# What unpickling raises where the two sides run different versions of the code, in a redeploy.
-_UNREADABLE = (
-    pickle.UnpicklingError,
-    AttributeError,
-    EOFError,
-    ImportError,
-    LookupError,
-    TypeError,
-)
 
 
 class CallFailed(Exception):
@@ -51,15 +38,7 @@ class CallFailed(Exception):
 
 
 class ChannelLost(Exception):
-    """The connection ended before the answer was there."""
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """Halves of a secret: each side knows the other by one."""
-
-    caller: bytes = field(default_factory=lambda: secrets.token_bytes(16), repr=False)
-    called: bytes = field(default_factory=lambda: secrets.token_bytes(16), repr=False)
+    """The connection ended before the answer was there; the words are for the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +55,20 @@ class End(Protocol):
     """Who holds one end of a channel."""
 
     def met(self, channel: Channel) -> None:
-        """The other side has shown its half of the key."""
+        """The other side has the key."""
 
-    def received(self, channel: Channel, message: Any) -> None:
-        """A message has come; never before ``met``."""
+    def received(self, channel: Channel, body: memoryview) -> None:
+        """A message has come; never before ``met``.
 
-    def lost(self, channel: Channel) -> None:
-        """The connection has ended, met or not; the last that is heard of it."""
+        Raises:
+            NotUnderstood: the other side does not keep to what was agreed, and is let go.
+        """
+
+    def lost(self, channel: Channel, why: str) -> None:
+        """The connection has ended, met or not; the last that is heard of it.
+
+        ``why`` says what this side would not take; it is empty where that was not the reason.
+        """
 
 
 class Channel(asyncio.BufferedProtocol):
@@ -91,32 +77,33 @@ class Channel(asyncio.BufferedProtocol):
     def __init__(self, end: End, key: Key, *, calls: bool) -> None:
         """``calls`` where this is the end of the side that calls."""
         self._end = end
-        self._key = key
-        self._calls = calls
-        self._expects = key.called if calls else key.caller
+        self._handshake = Handshake(key, calls=calls)
         self._transport: asyncio.Transport | None = None
         self._room = asyncio.Event()
-        # The piece of the stream that is being read: the key, then lengths and bodies in turn.
-        self._piece = bytearray(len(self._expects))
+        self._why_lost = ""
+        # The piece of the stream that is being read: of the handshake, then lengths and bodies.
+        self._piece = bytearray()
         self._filled = 0
-        self._take: Callable[[bytearray], None] = self._take_key
+        self._take: Callable[[bytearray], None]
+        self._expect(self._handshake.awaits, self._take_handshake)
 
     @property
     def is_open(self) -> bool:
         """Whether what is sent may still arrive."""
         return self._transport is not None and not self._transport.is_closing()
 
-    def send(self, message: Any) -> None:
-        """Write ``message``; nothing is written where the connection has ended.
+    def send(self, parts: Parts) -> None:
+        """Write the message of these ``parts``; nothing where the connection has ended.
 
         Raises:
             CallFailed: it is longer than a message may be.
         """
-        body = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
-        if len(body) > _LONGEST:
-            raise CallFailed(f"a message has {len(body)} bytes; at most {_LONGEST} are taken")
+        length = sum(map(len, parts))
+        if length > _LONGEST:
+            raise CallFailed(f"a message has {length} bytes; at most {_LONGEST} are taken")
         if self._transport is not None and self.is_open:
-            self._transport.writelines((len(body).to_bytes(4, "big"), body))
+            # Of an empty last part, asyncio from Python 3.12 on never finds that it was written.
+            self._transport.writelines((length.to_bytes(4, "big"), *filter(None, parts)))
 
     async def room(self) -> None:
         """Return when the other side has taken most of what was sent, or has gone."""
@@ -127,8 +114,9 @@ class Channel(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.close()
 
-    def abort(self) -> None:
-        """Hang up at once."""
+    def abort(self, why: str = "") -> None:
+        """Hang up at once; ``why`` is for who holds the end."""
+        self._why_lost = self._why_lost or why
         if self._transport is not None:
             self._transport.abort()
 
@@ -136,8 +124,7 @@ class Channel(asyncio.BufferedProtocol):
         self._transport = cast("asyncio.Transport", transport)  # uvloop's own is no subclass
         self._transport.set_write_buffer_limits(high=_BUFFERED)
         self._room.set()
-        if self._calls:
-            self._transport.write(self._key.caller)
+        self._transport.write(self._handshake.hello)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return memoryview(self._piece)[self._filled :]
@@ -147,7 +134,7 @@ class Channel(asyncio.BufferedProtocol):
         if self._filled == len(self._piece):
             self._filled = 0
             if self.is_open:  # what comes behind an abort is of nobody
-                self._take(self._piece)
+                self._take_or_end(self._piece)
 
     def pause_writing(self) -> None:
         self._room.clear()
@@ -157,35 +144,34 @@ class Channel(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._room.set()
-        self._end.lost(self)
+        self._end.lost(self, self._why_lost)
 
-    def _take_key(self, shown: bytearray) -> None:
-        self._await_length()
-        if not hmac.compare_digest(shown, self._expects):
-            log.warning("somebody without the key was met at a port for calls")
-            self.abort()
-            return
-        if self._transport is not None and not self._calls:
-            self._transport.write(self._key.called)
-        self._end.met(self)
+    def _take_or_end(self, piece: bytearray) -> None:
+        try:
+            self._take(piece)
+        except (Stranger, NotUnderstood) as reason:
+            self.abort(str(reason))
+
+    def _expect(self, length: int, take: Callable[[bytearray], None]) -> None:
+        """Read so many bytes next, and have them taken when they are there."""
+        self._piece, self._filled, self._take = bytearray(length), 0, take
+
+    def _take_handshake(self, piece: bytearray) -> None:
+        said = self._handshake.take(bytes(piece))
+        if said and self._transport is not None:
+            self._transport.write(said)
+        if self._handshake.awaits:
+            self._expect(self._handshake.awaits, self._take_handshake)
+        else:
+            self._expect(4, self._take_length)
+            self._end.met(self)
 
     def _take_length(self, piece: bytearray) -> None:
         length = int.from_bytes(piece, "big")
-        if 0 < length <= _LONGEST:
-            self._piece, self._take = bytearray(length), self._take_body
-        else:
-            log.warning("a message of %d bytes ends its connection", length)
-            self.abort()
+        if not 0 < length <= _LONGEST:
+            raise NotUnderstood(f"a message of {length} bytes")
+        self._expect(length, self._take_body)
 
     def _take_body(self, body: bytearray) -> None:
-        self._await_length()
-        try:
-            message = pickle.loads(body)
-        except _UNREADABLE as error:
-            log.warning("a message that cannot be read ends its connection: %r", error)
-            self.abort()
-        else:
-            self._end.received(self, message)
-
-    def _await_length(self) -> None:
-        self._piece, self._take = bytearray(4), self._take_length
+        self._expect(4, self._take_length)
+        self._end.received(self, memoryview(body))

@@ -10,11 +10,24 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+from collections.abc import Sequence
 from typing import Any
 
-from deployments.lines.channel import LEAVING, SHOW_S, Address, CallFailed, Channel, ChannelLost
+from deployments.lines.channel import SHOW_S, Address, CallFailed, Channel, ChannelLost
+from deployments.lines.messages import (
+    Answer,
+    Call,
+    Cancel,
+    Leaving,
+    NotUnderstood,
+    Refusal,
+    read_reply,
+)
+from models.work import FrameOutcome, FrameRequest
 
 log = logging.getLogger("segstream.line")
+
+Outcome = Sequence[FrameOutcome] | CallFailed
 
 
 class Line:
@@ -24,7 +37,7 @@ class Line:
         self._replica = replica
         self._opened: asyncio.Future[Channel] = asyncio.get_running_loop().create_future()
         self._numbers = itertools.count(1)
-        self._unanswered: dict[int, asyncio.Future[Any]] = {}
+        self._unanswered: dict[int, asyncio.Future[Outcome]] = {}
         self._leaving = False
         self._lost = False
 
@@ -43,7 +56,7 @@ class Line:
 
         Raises:
             OSError: nobody listens there.
-            ChannelLost: whoever listens there is not the replica.
+            ChannelLost: whoever listens there is not the replica, or of another version.
             TimeoutError: whoever listens there says nothing.
         """
         channel = Channel(self, address.key, calls=True)
@@ -57,7 +70,7 @@ class Line:
             channel.abort()
             raise
 
-    async def call(self, *arguments: Any) -> Any:
+    async def call(self, mode: str, frames: Sequence[FrameRequest]) -> Sequence[FrameOutcome]:
         """What the replica answers.
 
         Raises:
@@ -69,13 +82,13 @@ class Line:
         if self._lost:
             raise ChannelLost
         number = next(self._numbers)
-        answer = asyncio.get_running_loop().create_future()
-        channel.send((number, arguments))
+        answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        channel.send(Call(number, mode, frames).parts())
         self._unanswered[number] = answer
         try:
             outcome = await answer
         except asyncio.CancelledError:
-            channel.send((number, None))
+            channel.send(Cancel(number).parts())
             raise
         if isinstance(outcome, CallFailed):
             raise outcome
@@ -84,22 +97,34 @@ class Line:
     def met(self, channel: Channel) -> None:
         self._opened.set_result(channel)
 
-    def received(self, channel: Channel, message: Any) -> None:
-        number, outcome = message
-        if message == LEAVING:
-            self._leaving = True
-        elif not (answer := self._unanswered.pop(number)).done():
-            answer.set_result(outcome)
+    def received(self, channel: Channel, body: memoryview) -> None:
+        match read_reply(body):
+            case Answer(number, outcomes):
+                self._answered(number, outcomes)
+            case Refusal(number, why):
+                self._answered(number, CallFailed(why))
+            case Leaving():
+                self._leaving = True
         if self._leaving and not self._unanswered:
             channel.close()
 
-    def lost(self, channel: Channel) -> None:
+    def lost(self, channel: Channel, why: str) -> None:
         self._lost = True
-        if not self._leaving and self._opened.done():
+        was_open = self._opened.done() and not self._opened.cancelled()
+        if was_open and (why or not self._leaving):
             log.warning(
-                "the line to %s is lost, and %d calls with it", self._replica, self.unanswered
-            )
-        for future in (self._opened, *self._unanswered.values()):
+                "the line to %s is lost, and %d calls with it%s",
+                self._replica, self.unanswered, why and f": it sent {why}",
+            )  # fmt: skip
+        waiting: list[asyncio.Future[Any]] = [self._opened, *self._unanswered.values()]
+        for future in waiting:
             if not future.done():
-                future.set_exception(ChannelLost())
+                future.set_exception(ChannelLost(why))
         self._unanswered.clear()
+
+    def _answered(self, number: int, outcome: Outcome) -> None:
+        answer = self._unanswered.pop(number, None)
+        if answer is None:
+            raise NotUnderstood(f"an answer to call {number}, which is not under way")
+        if not answer.done():
+            answer.set_result(outcome)

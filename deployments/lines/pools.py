@@ -35,7 +35,7 @@ class Pools:
 
     async def analyze(self, mode: str, frames: Sequence[FrameRequest]) -> Sequence[FrameOutcome]:
         try:
-            outcomes: Sequence[FrameOutcome] = await self._callers[mode].call(mode, frames)
+            return await self._callers[mode].call(mode, frames)
         except NoReplica as error:
             log.warning("mode %s: no replica took a call: %s", mode, error)
             raise AnalysisFailed(str(error), unavailable=True) from error
@@ -44,7 +44,6 @@ class Pools:
         except CallFailed as error:
             log.warning("mode %s: a call failed: %s", mode, error)
             raise AnalysisFailed(str(error)) from error
-        return outcomes
 
     async def prepare(self, mode: str) -> None:
         """Load ``mode`` in every replica of its pool, so that no frame meets one without it."""

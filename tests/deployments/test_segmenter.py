@@ -119,7 +119,7 @@ async def test_it_takes_calls_at_its_address_until_serve_ends_it(
     monkeypatch.setattr(serve, "get_replica_context", lambda: SimpleNamespace(replica_tag="me"))
     monkeypatch.setattr(ray.util, "get_node_ip_address", lambda: "127.0.0.1")
     line = Line("me")
-    await line.open(await segmenter.address())
+    await line.open(await segmenter.address("127.0.0.1"))
     assert await line.call("person", FRAMES) == [answer("person", frame) for frame in FRAMES]
     leaving = segmenter.__del__()
     assert leaving is not None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import ray
 from starlette.types import Message
 from starlette.websockets import WebSocket
 
@@ -71,9 +73,9 @@ class Handle:
     def options(self, **_: Any) -> Handle:
         return self
 
-    def broadcast(self, method: str) -> SimpleNamespace:
+    def broadcast(self, method: str, asker: str) -> SimpleNamespace:
         async def calls() -> list[SimpleNamespace]:
-            return [SimpleNamespace(get_async=self._callee.address)]
+            return [SimpleNamespace(get_async=partial(self._callee.address, asker))]
 
         return SimpleNamespace(_fetch_replica_results_async=calls)
 
@@ -91,6 +93,7 @@ class Blank:
 def segmenter(monkeypatch: pytest.MonkeyPatch) -> Segmenter:
     monkeypatch.setattr(segmenter_module, "open_runtime", lambda *_: Blank())
     monkeypatch.setattr(segmenter_module, "adopt_serve_logging", lambda: None)
+    monkeypatch.setattr(ray.util, "get_node_ip_address", lambda: "127.0.0.1")
     limits = ImageLimits(max_pixels=10**8, max_bytes=10**8)
     return Segmenter(["person"], "person", "cpu", "auto", 1, limits)
 

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import pytest
+import ray
 
 from deployments.lines.callee import Callee
+from models.view import View
+from models.work import FrameFailure, FrameOutcome, FrameRequest
 
 HOST = "127.0.0.1"
+NODE = "0.0.0.0"  # stands for the node's own address: one that is not loopback and is there
+FRAMES = [FrameRequest(b"jpeg", View())]
+
+
+def outcomes(name: str) -> list[FrameOutcome]:
+    """What the replica of that name makes of ``FRAMES``."""
+    return [FrameFailure("INFERENCE_FAILED", name)]
 
 
 class Replica:
@@ -18,28 +28,29 @@ class Replica:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.callee = Callee(name, HOST, self.answer)
-        self.calls: list[tuple[Any, ...]] = []
-        self.cancelled: list[tuple[Any, ...]] = []
+        self.callee = Callee(name, NODE, self.answer)
+        self.calls: list[str] = []  # their modes, by which the tests know them
+        self.cancelled: list[str] = []
         self.gate = asyncio.Event()
 
-    async def answer(self, *arguments: Any) -> str:
-        self.calls.append(arguments)
+    async def answer(self, mode: str, frames: Sequence[FrameRequest]) -> list[FrameOutcome]:
+        assert frames == FRAMES
+        self.calls.append(mode)
         try:
             await self.gate.wait()
         except asyncio.CancelledError:
-            self.cancelled.append(arguments)
+            self.cancelled.append(mode)
             raise
-        if "fail" in arguments:
+        if mode == "fail":
             raise ZeroDivisionError("not for the other side")
-        return self.name
+        return outcomes(self.name)
 
     def die(self) -> None:
         """What the system does to the sockets of a process that was killed."""
         for channel in (*self.callee._callers, *self.callee._strangers):
             channel.abort()
-        if self.callee._server is not None:
-            self.callee._server.close()
+        for port in self.callee._ports:
+            port.close()
 
 
 async def until(met: Callable[[], bool]) -> None:
@@ -50,6 +61,12 @@ async def until(met: Callable[[], bool]) -> None:
 
 async def called(replica: Replica, count: int) -> None:
     await until(lambda: len(replica.calls) == count)
+
+
+@pytest.fixture(autouse=True)
+def _this_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray is not there to say where the tests run."""
+    monkeypatch.setattr(ray.util, "get_node_ip_address", lambda: NODE)
 
 
 @pytest.fixture
