@@ -22,7 +22,7 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.lines.channel import Address, ChannelLost
 from deployments.lines.line import Line
-from deployments.serve.handles import FAILED, apart, each_outcome, over_grpc
+from deployments.serve.handles import apart, each_outcome, over_grpc
 
 log = logging.getLogger("segstream.caller")
 
@@ -77,20 +77,14 @@ class Caller:
         began_at = self._looked_at = asyncio.get_running_loop().time()
         for replica in [name for name, line in self._lines.items() if not line.is_open]:
             del self._lines[replica]
-        answers = await self._ask()
+        asked = apart(self._handle.broadcast, "address")
+        answers = await each_outcome(asked, _ASK_S)
         addresses = [answer for answer in answers if isinstance(answer, Address)]
         failed = {type(answer).__name__ for answer in answers if isinstance(answer, Exception)}
         self._seen = ", ".join(sorted(failed)) or "none is to be reached"
         await asyncio.gather(*(self._open(a) for a in addresses if a.replica not in self._lines))
         if self._freest() is None:
             await asyncio.sleep(began_at + _LOOK_AGAIN_S - asyncio.get_running_loop().time())
-
-    async def _ask(self) -> list[Any]:
-        """What the replicas that Serve knows answer, errors included."""
-        try:
-            return await each_outcome(apart(self._handle.broadcast, "address"), _ASK_S)
-        except (TimeoutError, *FAILED) as error:
-            return [error]
 
     async def _open(self, address: Address) -> None:
         line = Line(address.replica)

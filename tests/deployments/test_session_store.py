@@ -112,8 +112,10 @@ async def test_a_session_is_held_parked_and_claimed(cluster: Cluster, handle: St
         await claim(handle)
 
 
-@pytest.mark.parametrize("failure", [RayActorError(), RuntimeError("UNAVAILABLE"), TimeoutError()])
-async def test_whatever_serve_raises_is_a_lost_store(
+@pytest.mark.parametrize(
+    "failure", [RayActorError(), RuntimeError("UNAVAILABLE"), TimeoutError(), KeyError("a bug")]
+)
+async def test_whatever_a_call_raises_is_a_lost_store(
     cluster: Cluster, handle: StoreHandle, failure: Exception
 ) -> None:
     cluster.start()
