@@ -38,6 +38,7 @@ from ingress.service import Service
 from ingress.session.life import Session
 from ingress.session.single import SingleFrame
 from ingress.settings import IngressSettings
+from ingress.upkeep import kept_up
 from ingress.wire.replies import ModeInfo
 from ingress.wire.words import SUBPROTOCOL, Dialect, ErrorCode
 from models.catalog import MODES
@@ -104,8 +105,11 @@ class Ingress:
             settings.metrics.gather_timeout_s,
         )
         loop = asyncio.get_running_loop()
-        self._renewing = loop.create_task(self._service.roll.run())
-        self._draining = loop.create_task(self._drain_when_told())
+        bug = self._service.metrics.unhandled_exceptions.inc
+        renewing = kept_up("the renewal of sessions", self._service.roll.run, bug)
+        self._renewing = loop.create_task(renewing)
+        draining = kept_up("the drain", self._drain_when_told, bug)
+        self._draining = loop.create_task(draining)
 
     async def _drain_when_told(self) -> None:
         await told_to_stop()

@@ -27,6 +27,7 @@ from deployments.serve.stopping import told_to_stop
 from ingress.resume.memory_store import Heirloom, MemoryStore
 from ingress.resume.parked import Claim, ClaimRefused, Parked, Renewal, StoreLost, Title
 from ingress.settings import Resume
+from ingress.upkeep import kept_up
 
 log = logging.getLogger("segstream.sessions")
 
@@ -63,7 +64,8 @@ class SessionKeeper:
         self._heir = asyncio.Event()  # until then a predecessor may have what is unknown here
         loop.call_later(_HANDOVER_S, self._heir.set)
         self._successor: DeploymentHandle[Any] | None = None
-        self._leaving = loop.create_task(self._leave())
+        leaving = kept_up("the handover", self._leave, self._metrics.unhandled_exceptions.inc)
+        self._leaving = loop.create_task(leaving)
 
     async def ask(self, question: Question, *details: Any, **options: Any) -> Any:
         """Answer one call of the handle; a refused claim is returned, not raised."""

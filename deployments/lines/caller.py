@@ -60,7 +60,7 @@ class Caller:
             if line is None:
                 raise NoReplica(self._seen)
         elif asyncio.get_running_loop().time() - self._looked_at > _LOOK_EVERY_S:
-            self._look()
+            self._look().add_done_callback(_tell_of_a_bug)  # which nobody else waits for
         return await line.call(*arguments)
 
     def _freest(self) -> Line | None:
@@ -97,3 +97,8 @@ class Caller:
             )  # fmt: skip
         else:
             self._lines[address.replica] = line
+
+
+def _tell_of_a_bug(look: asyncio.Task[None]) -> None:
+    if not look.cancelled() and (error := look.exception()):
+        log.error("a look around failed unforeseen; calls go to whom it found", exc_info=error)

@@ -19,6 +19,7 @@ from starlette.types import Message
 
 from deployments import ingress as module
 from deployments.metrics.exposition import written
+from ingress.resume.parked import Renewal
 from ingress.settings import IngressSettings
 from models.catalog import MODES
 from tests.ingress.fakes import FakeAnalyst, FakeAnalyzer, FakeCensus, FakeStore
@@ -248,6 +249,44 @@ async def test_who_is_told_to_stop_lets_its_clients_go(make: Make) -> None:
         await client.next("send")
         world.told.set()
         assert (await client.next("close"))["code"] == 1012
+
+
+async def test_a_bug_in_the_renewal_of_sessions_is_counted_and_the_next_one_comes(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make(resume={"ttl_s": 1.1, "store_timeout_s": 1})
+    renewed: list[float] = []
+    again = asyncio.Event()
+
+    async def renew(_: Mapping[bytes, str]) -> Renewal:
+        renewed.append(asyncio.get_running_loop().time())
+        if len(renewed) == 1:
+            raise ZeroDivisionError("planted")
+        again.set()
+        return Renewal(frozenset(), frozenset())
+
+    monkeypatch.setattr(world.replica._service.store, "renew", renew)
+    await asyncio.wait_for(again.wait(), 10)
+    assert world.count("unhandled_exceptions_total") == 1
+
+
+async def test_a_bug_while_it_waits_for_the_word_to_stop_does_not_keep_it_from_hearing(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = [ZeroDivisionError("planted")]
+    world = make(drain={"grace_s": 3})
+
+    async def told() -> None:
+        if failures:
+            raise failures.pop()
+        await world.told.wait()
+
+    play(monkeypatch, "told_to_stop", told)
+    async with world.client() as client:
+        await client.next("send")
+        world.told.set()
+        assert (await client.next("close"))["code"] == 1012
+    assert world.count("unhandled_exceptions_total") == 1
 
 
 # ------------------------------------------------------------------ the pages
