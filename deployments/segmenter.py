@@ -64,8 +64,13 @@ class Segmenter:
         return await self._callee.address()
 
     async def segment(self, mode: str, frames: Sequence[FrameRequest]) -> list[FrameOutcome]:
-        """One outcome per frame, in order; a bad frame is a failure of its own."""
+        """One outcome per frame, in order; a bad frame is a failure of its own.
+
+        Without frames it is asked whether the mode is there, which is not queued behind any.
+        """
         pipeline = await self._pipeline(mode)
+        if not frames:
+            return []
         with self._metrics.unhandled_exceptions.count_exceptions():
             outcomes = await asyncio.wrap_future(pipeline.submit(frames))
         self._metrics.answered(mode, outcomes)

@@ -47,7 +47,7 @@ def _run(config: Path, port: int | None, profile: str, scratch: Path) -> int:
     ):
         shown = "localhost" if host in ("0.0.0.0", "127.0.0.1") else host
         url = f"http://{shown}:{port}/"
-        if server.wait_until_ready(f"{url}health", asked_to_stop):
+        if server.wait_until_ready(f"{url}ready", asked_to_stop):
             log.info("ready: %s  (Ctrl-C stops it)", url)
         while server.running and not asked_to_stop:
             time.sleep(0.2)

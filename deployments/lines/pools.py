@@ -37,7 +37,8 @@ class Pools:
         try:
             outcomes: Sequence[FrameOutcome] = await self._callers[mode].call(mode, frames)
         except NoReplica as error:
-            log.warning("mode %s: no replica took a call: %s", mode, error)
+            if frames:  # without any it was asked whether one is there
+                log.warning("mode %s: no replica took a call: %s", mode, error)
             raise AnalysisFailed(str(error), unavailable=True) from error
         except ChannelLost as error:  # of which its line has told
             raise AnalysisFailed("the replica is lost", unavailable=True) from error

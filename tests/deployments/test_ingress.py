@@ -107,8 +107,10 @@ class World:
     pool: Handle
     told: asyncio.Event
 
-    async def ask(self, path: str, *, body: bytes = b"", authorization: str = "") -> Answer:
-        """A GET, or a POST of ``body``."""
+    async def ask(
+        self, path: str, *, body: bytes = b"", authorization: str = "", method: str = "GET"
+    ) -> Answer:
+        """A GET, or a POST of ``body``; of a HEAD uvicorn would send no body."""
         headers = [(b"authorization", authorization.encode())] if authorization else []
         path, _, query = path.partition("?")
         sent: list[Message] = []
@@ -122,7 +124,7 @@ class World:
         async def send(message: Message) -> None:
             sent.append(message)
 
-        scope = {"type": "http", "method": "POST" if body else "GET", "headers": headers}
+        scope = {"type": "http", "method": "POST" if body else method, "headers": headers}
         await module.api({**scope, "path": path, "query_string": query.encode()}, receive, send)
         start, *rest = sent
         return Answer(
@@ -187,8 +189,10 @@ async def make(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Make]:
 
     yield make
     for world in made:
-        for task in (world.replica._renewing, world.replica._draining):
-            task.cancel()
+        replica = world.replica
+        for task in (replica._renewing, replica._draining, replica._readiness._watching):
+            if task is not None:
+                task.cancel()
         await end_calls(world.replica._service)
 
 
@@ -299,21 +303,30 @@ async def test_the_page_and_its_parts_are_served(make: Make) -> None:
         assert (answer.status, bool(answer.body)) == (200, True)
 
 
-async def test_health_is_that_of_the_default_mode(
-    make: Make, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_a_process_that_answers_is_healthy_whoever_else_hangs(
+    make: Make, method: str
+) -> None:
+    world = make()
+    world.analyzer.gate = asyncio.Event()
+    answer = await world.ask("/health", method=method)
+    assert (answer.status, answer.json) == (200, {"status": "ok", "sessions": 0})
+    assert world.analyzer.calls == []
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_it_is_ready_where_a_segmenter_answers_for_the_default_mode(
+    make: Make, method: str
 ) -> None:
     world = make(default_mode="parts")
-    answer = await world.ask("/health")
-    assert (answer.status, answer.json) == (200, {"status": "ok", "sessions": 0})
-    assert world.analyzer.prepared == ["parts"]
-    world.analyzer.broken_modes.add("person")
-    assert (await world.ask("/health")).status == 200
-    world.analyzer.broken_modes.add("parts")
-    answer = await world.ask("/health")
+    answer = await world.ask("/ready", method=method)
+    assert (answer.status, answer.json) == (200, {"status": "ready"})
+    assert world.analyzer.calls == [("parts", [])], "a call without frames"
+    world = make(default_mode="parts")
+    world.analyzer.gate = asyncio.Event()
+    answer = await world.ask("/ready", method=method)
     assert (answer.status, answer.json["status"]) == (503, "unavailable")
-    world.analyzer.prepare_s["parts"] = 60.0
-    play(monkeypatch, "_HEALTH_S", 0.01)
-    assert (await world.ask("/health")).status == 503, "nor is one that hangs healthy"
+    assert "no segmenter answers for parts" in answer.json["why"]
 
 
 async def test_the_modes_are_rows_of_the_catalogue(make: Make) -> None:

@@ -161,6 +161,15 @@ async def test_a_call_without_an_answer_costs_one_line_at_most(
     assert [record.getMessage() for record in caplog.records] == lines
 
 
+async def test_who_asks_whether_a_replica_is_there_is_told_and_nobody_else(
+    play: Callable[[Any], list[PlayedCaller]], caplog: pytest.LogCaptureFixture
+) -> None:
+    play(NoReplica("TimeoutError"))
+    with pytest.raises(AnalysisFailed):
+        await pools(Handle(None)).analyze("person", ())
+    assert caplog.records == []
+
+
 @pytest.mark.parametrize("error", GONE, ids=lambda e: type(e).__name__)
 async def test_a_mode_whose_replicas_are_gone_may_be_asked_for_again(error: Exception) -> None:
     with pytest.raises(ModeFailed, match="try again"):
