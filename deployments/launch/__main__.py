@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
+from deployments.launch.arguments import check_arguments
 from deployments.launch.configuration import SERVE_YAML, configured
 from deployments.launch.ports import check_port
 from deployments.launch.profiles import choose_profile, environment
@@ -36,6 +37,7 @@ def main() -> int:
 
 
 def _run(config: Path, port: int | None, profile: str, scratch: Path) -> int:
+    check_arguments(config)
     config, host, port = configured(config, port, scratch)
     check_port(host, port)
     log.info("starting with the %s profile; the first start takes about half a minute", profile)

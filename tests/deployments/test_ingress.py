@@ -248,7 +248,7 @@ async def test_a_session_that_is_elsewhere_cannot_be_let_go(make: Make) -> None:
 
 
 async def test_who_is_told_to_stop_lets_its_clients_go(make: Make) -> None:
-    world = make(drain={"grace_s": 1})
+    world = make(drain={"grace_s": 1}, resume={"store_timeout_s": 1})
     async with world.client() as client:
         await client.next("send")
         world.told.set()
