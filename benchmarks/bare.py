@@ -27,7 +27,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import frames, machine
+from benchmarks import frames
+from deployments.cores import cores
 from models.catalog import MODES
 from models.pictures.headers import ImageLimits, read_header
 from models.pictures.images import decode, stretched
@@ -110,7 +111,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--frames", type=Path, required=True)
     pictures = frames.read(parser.parse_args(argv).frames)
     runtime = open_runtime(MODES[MODE])
-    line = Pipeline(MODES[MODE], runtime, LIMITS, workers_for(machine.cores()))
+    line = Pipeline(MODES[MODE], runtime, LIMITS, workers_for(cores()))
     parts: dict[str, Callable[[float], dict[str, Any]]] = {
         "model": lambda seconds: model(runtime, pictures, seconds),
         "pipeline": lambda seconds: pipeline(line, pictures, seconds),

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from deployments.cores import cores
+
 _PACKAGES = ("ray", "uvicorn", "websockets", "torch", "openvino", "opencv-python-headless", "numpy")
-
-
-def cores() -> int:
-    return len(os.sched_getaffinity(0))
 
 
 def describe() -> dict[str, Any]:

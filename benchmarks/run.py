@@ -18,6 +18,7 @@ from benchmarks.peers.roster import PEERS, Peer
 from benchmarks.plan import Plan
 from benchmarks.point import Bench
 from benchmarks.yardstick import Yardstick
+from deployments.cores import cores
 from deployments.launch.ports import free_port
 
 PARTS = ("bare", "served", "peers", "overload", "scaling", "idle")
@@ -153,7 +154,7 @@ class Run:
 
 def _replicas(ingress: int, segmenters: int) -> Callable[[dict[str, Any]], None]:
     """The cores are shared out, so that replicas compete for none."""
-    threads = max(1, machine.cores() // segmenters)
+    threads = max(1, cores() // segmenters)
 
     def adjust(args: dict[str, Any]) -> None:
         args["ingress"]["replicas"] = ingress

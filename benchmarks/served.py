@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -94,7 +95,7 @@ def application(
             (scratch / "console.log").open("wb") as console,
             Server(config, env, console) as server,
         ):
-            if not server.wait_until_ready(f"http://127.0.0.1:{port}/health"):
+            if not server.wait_until_ready(f"http://127.0.0.1:{port}/ready"):
                 raise RuntimeError((scratch / "console.log").read_text(errors="replace")[-4000:])
             yield Running(f"ws://127.0.0.1:{port}/ws", lambda: set(server.family))
 
@@ -116,18 +117,36 @@ def checkout(folder: Path) -> Iterator[Running]:
         )
         on_exit.callback(process.terminate)
         root = psutil.Process(process.pid)
-        _wait_until_ready(process, f"http://127.0.0.1:{port}/health")
+        _wait_until_ready(process, f"http://127.0.0.1:{port}")
         yield Running(f"ws://127.0.0.1:{port}/ws", lambda: root.children(recursive=True))
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], health: str) -> None:
+def _wait_until_ready(process: subprocess.Popen[bytes], root: str) -> None:
     deadline = time.monotonic() + _READY_S
-    while True:
-        with suppress(OSError), urllib.request.urlopen(health, timeout=2):
-            return
+    while not is_ready(root):
         if process.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(f"the application of the checkout did not start: {process.args!r}")
         time.sleep(0.25)
+
+
+def is_ready(root: str) -> bool:
+    """Whether the application there, of whatever age, can answer frames.
+
+    Where it has no ``/ready``, its ``/health`` says that. This one is asked first: before there is
+    an application, Serve's proxy knows neither.
+    """
+    return _status(f"{root}/health") == 200 and _status(f"{root}/ready") in (200, 404)
+
+
+def _status(url: str) -> int | None:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:
+            status: int = response.status
+            return status
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return None
 
 
 class Samples:

@@ -10,17 +10,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
-from ingress.settings import (
-    Admission,
-    Batching,
-    Drain,
-    IngressSettings,
-    Keepalive,
-    Resume,
-    Scraping,
-    SessionLimits,
-    Settings,
-)
+from ingress.settings import Connections, IngressSettings, Settings
 from ingress.wire.explain import explain, nearest
 from models.catalog import MODES
 
@@ -37,17 +27,8 @@ class Replicas(Settings):
     )
 
 
-class IngressArgs(Replicas):
+class IngressArgs(Replicas, Connections):
     """The ingress deployment: connections and their limits."""
-
-    keepalive: Keepalive = Keepalive()
-    limits: SessionLimits = SessionLimits()
-    batching: Batching = Batching()
-    admission: Admission = Admission()
-    metrics: Scraping = Scraping()
-    resume: Resume = Resume()
-    drain: Drain = Drain()
-    retry_ms: tuple[int, int] = (500, 30_000)
 
 
 class ModelReplicas(Replicas):
@@ -63,6 +44,8 @@ class ModelReplicas(Replicas):
         if self.gpus_per_replica != "auto":
             if self.gpus_per_replica < 0:
                 raise ValueError("gpus_per_replica must not be negative")
+            if self.gpus_per_replica > 1 and not self.gpus_per_replica.is_integer():
+                raise ValueError("gpus_per_replica above 1 must be a whole number")
             if self.device == "cpu" and self.gpus_per_replica > 0:
                 raise ValueError("gpus_per_replica must be 0 or auto where device is cpu")
             if self.device == "cuda" and self.gpus_per_replica == 0:
@@ -79,6 +62,15 @@ class PoolArgs(ModelReplicas):
     threads: int | None = Field(
         None, ge=1, le=256, description="CPU threads of one replica; null: the cores it may use."
     )
+
+    @model_validator(mode="after")
+    def _runtime_runs_on_the_device(self) -> Self:
+        if self.device == "cuda" and self.runtime == "openvino":
+            raise ValueError(
+                "runtime openvino runs on a CPU alone, and device is cuda; "
+                "set runtime to torch, or device to cpu"
+            )
+        return self
 
     @model_validator(mode="after")
     def _modes_exist(self) -> Self:
@@ -127,12 +119,5 @@ class AppArgs(Settings):
         return IngressSettings(
             default_mode=self.default_mode,
             replicas={mode: pool.replicas for pool in self.pools for mode in pool.modes},
-            keepalive=self.ingress.keepalive,
-            limits=self.ingress.limits,
-            batching=self.ingress.batching,
-            admission=self.ingress.admission,
-            metrics=self.ingress.metrics,
-            resume=self.ingress.resume,
-            drain=self.ingress.drain,
-            retry_ms=self.ingress.retry_ms,
+            **{name: getattr(self.ingress, name) for name in Connections.model_fields},
         )

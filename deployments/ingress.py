@@ -26,11 +26,11 @@ from deployments.metrics.census import ReplicaCensus
 from deployments.metrics.exposition import Exposition, Families
 from deployments.metrics.gathering import Gathering
 from deployments.picture import OPENAPI, PictureRefused, answer, flown, read_body, read_query
+from deployments.readiness import Readiness
 from deployments.serve.handles import apart, each_outcome
 from deployments.serve.logs import adopt_serve_logging
 from deployments.serve.stopping import told_to_stop
 from deployments.session_store import StoreHandle
-from ingress.dispatch.flight import ModeFailed
 from ingress.door.admission import is_operator, origin_allowed
 from ingress.door.transport import StarletteTransport
 from ingress.metrics import Metrics
@@ -38,12 +38,12 @@ from ingress.service import Service
 from ingress.session.life import Session
 from ingress.session.single import SingleFrame
 from ingress.settings import IngressSettings
+from ingress.upkeep import kept_up
 from ingress.wire.replies import ModeInfo
 from ingress.wire.words import SUBPROTOCOL, Dialect, ErrorCode
 from models.catalog import MODES
 
 WEB = Path(__file__).parent.parent / "web"
-_HEALTH_S = 2.0
 
 api = FastAPI(
     title="SegStream",
@@ -104,8 +104,12 @@ class Ingress:
             settings.metrics.gather_timeout_s,
         )
         loop = asyncio.get_running_loop()
-        self._renewing = loop.create_task(self._service.roll.run())
-        self._draining = loop.create_task(self._drain_when_told())
+        bug = self._service.metrics.unhandled_exceptions.inc
+        self._readiness = Readiness(self._service.analyzer, settings.default_mode, bug)
+        renewing = kept_up("the renewal of sessions", self._service.roll.run, bug)
+        self._renewing = loop.create_task(renewing)
+        draining = kept_up("the drain", self._drain_when_told, bug)
+        self._draining = loop.create_task(draining)
 
     async def _drain_when_told(self) -> None:
         await told_to_stop()
@@ -137,16 +141,20 @@ class Ingress:
         """The studio page."""
         return FileResponse(WEB / "index.html")
 
+    @api.head("/health", include_in_schema=False)
     @api.get("/health")
     async def health(self) -> JSONResponse:
-        """Whether frames of the default mode can be answered now: 200, else 503."""
-        try:
-            async with asyncio.timeout(_HEALTH_S):
-                await self._service.analyzer.prepare(self._service.settings.default_mode)
-        except (ModeFailed, TimeoutError):
-            why = "the default mode does not answer"
-            return JSONResponse({"status": "unavailable", "why": why}, status_code=503)
+        """That this process is alive; nobody else is asked."""
         return JSONResponse({"status": "ok", "sessions": len(self._service.roll)})
+
+    @api.head("/ready", include_in_schema=False)
+    @api.get("/ready", responses={503: {"description": "No: wait, and ask again."}})
+    async def ready(self) -> JSONResponse:
+        """Whether a frame of the default mode could be answered now: 200, else 503."""
+        if await self._readiness.is_there():
+            return JSONResponse({"status": "ready"})
+        why = f"no segmenter answers for {self._service.settings.default_mode}; try again soon"
+        return JSONResponse({"status": "unavailable", "why": why}, status_code=503)
 
     @api.get("/api/modes")
     async def modes(self) -> list[ModeInfo]:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Awaitable, Sequence
 from typing import Literal
 
 import ray
 from ray import serve
 
+from deployments.cores import cores
 from deployments.lines.callee import Callee
 from deployments.lines.channel import Address
 from deployments.metrics.exposition import Exposition, Families
@@ -49,7 +49,7 @@ class Segmenter:
         self._modes = tuple(modes)
         self._device = device
         self._runtime = runtime
-        self._threads = threads or len(os.sched_getaffinity(0))
+        self._threads = threads or cores()
         self._limits = limits
         self._metrics = SegmenterMetrics(self._modes)
         self._exposition = Exposition(self._metrics.registry)
@@ -64,8 +64,13 @@ class Segmenter:
         return await self._callee.address(asker)
 
     async def segment(self, mode: str, frames: Sequence[FrameRequest]) -> list[FrameOutcome]:
-        """One outcome per frame, in order; a bad frame is a failure of its own."""
+        """One outcome per frame, in order; a bad frame is a failure of its own.
+
+        Without frames it is asked whether the mode is there, which is not queued behind any.
+        """
         pipeline = await self._pipeline(mode)
+        if not frames:
+            return []
         with self._metrics.unhandled_exceptions.count_exceptions():
             outcomes = await asyncio.wrap_future(pipeline.submit(frames))
         self._metrics.answered(mode, outcomes)

@@ -21,12 +21,13 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.metrics.exposition import Exposition, Families
 from deployments.metrics.store import StoreMetrics
-from deployments.serve.handles import FAILED, apart, each_outcome, over_grpc
+from deployments.serve.handles import Unanswered, answered, apart, each_outcome, over_grpc
 from deployments.serve.logs import adopt_serve_logging
 from deployments.serve.stopping import told_to_stop
 from ingress.resume.memory_store import Heirloom, MemoryStore
 from ingress.resume.parked import Claim, ClaimRefused, Parked, Renewal, StoreLost, Title
 from ingress.settings import Resume
+from ingress.upkeep import kept_up
 
 log = logging.getLogger("segstream.sessions")
 
@@ -63,7 +64,8 @@ class SessionKeeper:
         self._heir = asyncio.Event()  # until then a predecessor may have what is unknown here
         loop.call_later(_HANDOVER_S, self._heir.set)
         self._successor: DeploymentHandle[Any] | None = None
-        self._leaving = loop.create_task(self._leave())
+        leaving = kept_up("the handover", self._leave, self._metrics.unhandled_exceptions.inc)
+        self._leaving = loop.create_task(leaving)
 
     async def ask(self, question: Question, *details: Any, **options: Any) -> Any:
         """Answer one call of the handle; a refused claim is returned, not raised."""
@@ -106,18 +108,26 @@ class SessionKeeper:
         await told_to_stop()
         try:
             async with asyncio.timeout(_HANDOVER_S):
-                # Until the router has heard of the other; there is nothing to wait on.
-                while await self._own.identity.remote() == self._id:  # noqa: ASYNC110
-                    await asyncio.sleep(_LOOK_EVERY_S)
-                self._answering.clear()
-                for portion in self._store.portions(self._clock(), _PORTION_BYTES):
-                    await self._own.adopt.remote(portion, last=False)
-                await self._own.adopt.remote((), last=True)
-                self._successor = self._own
-        except (*FAILED, TimeoutError) as error:
-            log.info("no other store took the sessions over (%s)", type(error).__name__)
+                await self._hand_over()
+        except (Unanswered, TimeoutError) as error:
+            log.info("no other store took the sessions over (%r)", error)
         finally:
             self._answering.set()
+
+    async def _hand_over(self) -> None:
+        # Until the router has heard of the other; there is nothing to wait on.
+        while await self._of_own("identity") == self._id:  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK_EVERY_S)
+        self._answering.clear()
+        for portion in self._store.portions(self._clock(), _PORTION_BYTES):
+            await self._of_own("adopt", portion, last=False)
+        await self._of_own("adopt", (), last=True)
+        self._successor = self._own
+
+    async def _of_own(self, method: str, *details: Any, **options: Any) -> Any:
+        """What whichever replica of this deployment is asked answers; raises Unanswered."""
+        with answered(f"the handover, {method}"):
+            return await getattr(self._own, method).remote(*details, **options)
 
 
 class StoreHandle:
@@ -150,10 +160,10 @@ class StoreHandle:
 
     async def release(self, session: str) -> bool:
         broadcast = apart(self._ingress.broadcast, "release", session)
-        try:
-            outcomes = await each_outcome(broadcast, self._timeout_s)
-        except (*FAILED, TimeoutError) as error:
-            raise StoreLost(f"no ingress replica answers ({type(error).__name__})") from error
+        outcomes = await each_outcome(broadcast, self._timeout_s)
+        if all(isinstance(outcome, BaseException) for outcome in outcomes):
+            kinds = ", ".join(sorted({type(outcome).__name__ for outcome in outcomes}))
+            raise StoreLost(f"no ingress replica answers ({kinds})")
         return any(outcome is True for outcome in outcomes)
 
     async def forget(self, session: str, title: Title) -> None:
@@ -166,8 +176,10 @@ class StoreHandle:
     async def _ask(self, question: Question, *details: Any, **options: Any) -> Any:
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await apart(self._store.ask.remote, question, *details, **options)
-        except (*FAILED, TimeoutError) as error:
-            raise StoreLost(
-                f"the session store does not answer ({type(error).__name__})"
-            ) from error
+                with answered(f"the session store, {question}"):
+                    return await apart(self._store.ask.remote, question, *details, **options)
+        except Unanswered as error:
+            raise StoreLost(f"the session store does not answer ({error})") from error
+        except TimeoutError:
+            why = f"the session store did not answer within {self._timeout_s:g} s"
+            raise StoreLost(why) from None

@@ -3,28 +3,57 @@
 Seconds end in ``_s``, bytes in ``_bytes``. Values come from ``configs/serve.yaml``
 through ``deployments.app`` and are never changed afterwards. ``ceiling_bytes``
 states what one session may hold in memory; a test attacks it.
+
+What cannot work is refused before anything starts: a value by its group, values
+of different groups that contradict each other by ``Connections``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Self
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 _KIB, _MIB = 1024, 1024 * 1024
+
+# A batch is closed by the frame that passes its bytes, and travels in one message of at most 2**28.
+CALL_BYTES = 255 * _MIB
+
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\s]+", re.IGNORECASE).fullmatch
+_HASHES_OF_NOTHING = frozenset(hashlib.sha256(nothing).hexdigest() for nothing in (b"", b"\n"))
 
 
 class Settings(BaseModel):
     """The base of every group: immutable, and an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def _in_order(window: tuple[int, int]) -> tuple[int, int]:
+    earliest, latest = window
+    if earliest > latest:
+        raise ValueError(f"the earliest comes first: [{latest}, {earliest}]")
+    return window
+
+
+Milliseconds = Annotated[int, Field(ge=0, le=3_600_000)]
+Window = Annotated[tuple[Milliseconds, Milliseconds], AfterValidator(_in_order)]
 
 
 class Keepalive(Settings):
     """When a silent peer counts as dead: after ``heartbeat_s + timeout_s`` without a message."""
 
-    heartbeat_s: float = Field(10.0, gt=0, le=600, description="Between pings of the server.")
+    heartbeat_s: float = Field(10.0, ge=0.1, le=600, description="Between pings of the server.")
     timeout_s: float = Field(10.0, gt=0, le=600, description="Silence after a due heartbeat.")
 
 
@@ -92,6 +121,15 @@ class Resume(Settings):
     max_parked_bytes: int = Field(256 * _MIB, ge=_MIB, description="Their size together.")
     store_timeout_s: float = Field(3.0, gt=0, description="For one answer of the session store.")
 
+    @model_validator(mode="after")
+    def _outlives_an_answer(self) -> Self:
+        if self.ttl_s < self.store_timeout_s:
+            raise ValueError(
+                f"ttl_s is {self.ttl_s:g}, below store_timeout_s, {self.store_timeout_s:g}: "
+                "a session may end while the store is asked for it; raise the one, lower the other"
+            )
+        return self
+
 
 class Drain(Settings):
     """How a replica that is to stop lets its clients go."""
@@ -102,7 +140,7 @@ class Drain(Settings):
     pace_s: float = Field(
         0.1, ge=0, le=10, description="Between two closes, where a third of the grace allows it."
     )
-    retry_ms: tuple[int, int] = Field(
+    retry_ms: Window = Field(
         (500, 8_000), description="When the clients are to come back, all of them spread over it."
     )
 
@@ -123,7 +161,15 @@ class Batching(Settings):
 class Admission(Settings):
     """Who may come in, and how many."""
 
-    max_sessions: int = Field(256, ge=1, description="Per ingress replica; then close 1013.")
+    max_sessions: int = Field(
+        256,
+        ge=1,
+        le=16_384,
+        description=(
+            "Per ingress replica; then close 1013. One process can hold no more: each is a socket, "
+            "and between a proxy and a replica there are 28,000 ports."
+        ),
+    )
     allowed_origins: tuple[str, ...] = Field(
         ("*",),
         description=(
@@ -137,6 +183,26 @@ class Admission(Settings):
         description="Of the bearer token that GET /api/sessions wants; null answers nobody.",
     )
 
+    @field_validator("allowed_origins")
+    @classmethod
+    def _are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if origin not in ("*", "null") and not _ORIGIN(origin):
+                raise ValueError(
+                    f'"{origin}" is no origin that a browser sends; write "https://host" or '
+                    '"https://host:port", without a path or a slash at its end, or "*"'
+                )
+        return origins
+
+    @field_validator("operator_token_sha256")
+    @classmethod
+    def _is_of_a_token(cls, sha256: str | None) -> str | None:
+        if sha256 in _HASHES_OF_NOTHING:
+            raise ValueError(
+                "the SHA-256 of nothing, which lets everybody in; hash a token that is not empty"
+            )
+        return sha256
+
 
 class Scraping(Settings):
     """How ``/metrics`` is put together."""
@@ -146,11 +212,9 @@ class Scraping(Settings):
     )
 
 
-class IngressSettings(Settings):
-    """Everything that the connection layer is told."""
+class Connections(Settings):
+    """The groups together, which must not contradict each other."""
 
-    default_mode: str = "person"
-    replicas: Mapping[str, int] = Field({}, description="Of each mode's pool; 1 where not told.")
     keepalive: Keepalive = Keepalive()
     limits: SessionLimits = SessionLimits()
     batching: Batching = Batching()
@@ -158,4 +222,45 @@ class IngressSettings(Settings):
     metrics: Scraping = Scraping()
     resume: Resume = Resume()
     drain: Drain = Drain()
-    retry_ms: tuple[int, int] = Field((500, 30_000), description="Window for a reconnect.")
+    retry_ms: Window = Field((500, 30_000), description="Window for a reconnect.")
+
+    @model_validator(mode="after")
+    def _groups_agree(self) -> Self:
+        for contradiction in self._contradictions():
+            raise ValueError(contradiction)
+        return self
+
+    def _contradictions(self) -> Iterator[str]:
+        limits, resume = self.limits, self.resume
+        silence_s = self.keepalive.heartbeat_s + self.keepalive.timeout_s
+        if limits.hello_timeout_s > silence_s:
+            yield (
+                f"limits.hello_timeout_s is {limits.hello_timeout_s:g}, but who is silent for "
+                f"keepalive.heartbeat_s + timeout_s, {silence_s:g} s, is let go before; "
+                "lower it to that at most"
+            )
+        if self.drain.grace_s < resume.store_timeout_s:
+            yield (
+                f"drain.grace_s is {self.drain.grace_s:g}, below resume.store_timeout_s, "
+                f"{resume.store_timeout_s:g}: a replica may be killed while it leaves a session to "
+                "the store; raise the one or lower the other"
+            )
+        if limits.max_frame_bytes + self.batching.max_batch_bytes > CALL_BYTES:
+            yield (
+                f"limits.max_frame_bytes and batching.max_batch_bytes are {limits.max_frame_bytes} "
+                f"and {self.batching.max_batch_bytes}; together at most {CALL_BYTES}, "
+                "which is what one call of a segmenter carries"
+            )
+        session_bytes = limits.max_frame_bytes + resume.ring_bytes
+        if resume.max_parked_bytes < session_bytes:
+            yield (
+                f"resume.max_parked_bytes is {resume.max_parked_bytes}; at least {session_bytes}, "
+                "a result of limits.max_frame_bytes and resume.ring_bytes, or no session is kept"
+            )
+
+
+class IngressSettings(Connections):
+    """Everything that the connection layer is told."""
+
+    default_mode: str = "person"
+    replicas: Mapping[str, int] = Field({}, description="Of each mode's pool; 1 where not told.")

@@ -126,6 +126,6 @@ def serve_app(
             app = ServeApp(
                 f"http://127.0.0.1:{port}/", f"ws://127.0.0.1:{port}/ws", scratch, server
             )
-            assert server.wait_until_ready(f"{app.http}health"), app.log()[-4000:]
+            assert server.wait_until_ready(f"{app.http}ready"), app.log()[-4000:]
             yield app
         assert not psutil.wait_procs(server.family, timeout=30)[1], "processes are left"

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
+from deployments.launch.arguments import check_arguments
 from deployments.launch.configuration import SERVE_YAML, configured
 from deployments.launch.ports import check_port
 from deployments.launch.profiles import choose_profile, environment
@@ -36,6 +37,7 @@ def main() -> int:
 
 
 def _run(config: Path, port: int | None, profile: str, scratch: Path) -> int:
+    check_arguments(config)
     config, host, port = configured(config, port, scratch)
     check_port(host, port)
     log.info("starting with the %s profile; the first start takes about half a minute", profile)
@@ -47,7 +49,7 @@ def _run(config: Path, port: int | None, profile: str, scratch: Path) -> int:
     ):
         shown = "localhost" if host in ("0.0.0.0", "127.0.0.1") else host
         url = f"http://{shown}:{port}/"
-        if server.wait_until_ready(f"{url}health", asked_to_stop):
+        if server.wait_until_ready(f"{url}ready", asked_to_stop):
             log.info("ready: %s  (Ctrl-C stops it)", url)
         while server.running and not asked_to_stop:
             time.sleep(0.2)

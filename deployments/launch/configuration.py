@@ -2,7 +2,7 @@
 
 Where it listens is decided here: the port of the command line wins over the file's. Of all that it
 says to the application, only what concerns connections is read, for uvicorn and the proxies are
-told of it through the environment. What is wrong with it, the deployment tells.
+told of it through the environment. What is wrong with it, ``deployments.launch.arguments`` tells.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def configured(config: Path, port: int | None, scratch: Path) -> tuple[Path, str
 
 
 def ingress_of(config: Path) -> IngressArgs:
-    """What the configuration says of connections; what is wrong there, the deployment tells."""
+    """What the configuration says of connections; of what is wrong there, the defaults."""
     for application in (yaml.safe_load(config.read_text()) or {}).get("applications") or ():
         with suppress(ValidationError):
             return IngressArgs.model_validate((application.get("args") or {}).get("ingress") or {})

@@ -93,12 +93,12 @@ class Server:
     def status(self) -> int | None:
         return self._process.returncode
 
-    def wait_until_ready(self, health: str, asked_to_stop: Sequence[int] = ()) -> bool:
-        """Poll ``health``; False where the server ended, or the user gave up, before."""
+    def wait_until_ready(self, url: str, asked_to_stop: Sequence[int] = ()) -> bool:
+        """Poll ``url``; False where the server ended, or the user gave up, before."""
         deadline = time.monotonic() + _READY_S
         while self.running and not asked_to_stop:
             self._note_family()
-            if _answers(health):
+            if _answers(url):
                 return True
             if time.monotonic() > deadline:
                 raise CannotStart(f"it was not ready within {_READY_S:g} s; see the lines above")

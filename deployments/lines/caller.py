@@ -24,7 +24,7 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.lines.channel import Address, ChannelLost
 from deployments.lines.line import Line
-from deployments.serve.handles import FAILED, apart, each_outcome, over_grpc
+from deployments.serve.handles import apart, each_outcome, over_grpc
 from models.work import FrameOutcome, FrameRequest
 
 log = logging.getLogger("segstream.caller")
@@ -63,7 +63,7 @@ class Caller:
             if line is None:
                 raise NoReplica(self._seen)
         elif asyncio.get_running_loop().time() - self._looked_at > _LOOK_EVERY_S:
-            self._look()
+            self._look().add_done_callback(_tell_of_a_bug)  # which nobody else waits for
         return await line.call(mode, frames)
 
     def _freest(self) -> Line | None:
@@ -80,21 +80,14 @@ class Caller:
         began_at = self._looked_at = asyncio.get_running_loop().time()
         for replica in [name for name, line in self._lines.items() if not line.is_open]:
             del self._lines[replica]
-        answers = await self._ask()
+        asked = apart(self._handle.broadcast, "address", ray.util.get_node_ip_address())
+        answers = await each_outcome(asked, _ASK_S)
         addresses = [answer for answer in answers if isinstance(answer, Address)]
         failed = {type(answer).__name__ for answer in answers if isinstance(answer, Exception)}
         self._seen = ", ".join(sorted(failed)) or "none is to be reached"
         await asyncio.gather(*(self._open(a) for a in addresses if a.replica not in self._lines))
         if self._freest() is None:
             await asyncio.sleep(began_at + _LOOK_AGAIN_S - asyncio.get_running_loop().time())
-
-    async def _ask(self) -> list[Any]:
-        """What the replicas that Serve knows answer, errors included."""
-        here = ray.util.get_node_ip_address()
-        try:
-            return await each_outcome(apart(self._handle.broadcast, "address", here), _ASK_S)
-        except (TimeoutError, *FAILED) as error:
-            return [error]
 
     async def _open(self, address: Address) -> None:
         line = Line(address.replica)
@@ -107,3 +100,8 @@ class Caller:
             )  # fmt: skip
         else:
             self._lines[address.replica] = line
+
+
+def _tell_of_a_bug(look: asyncio.Task[None]) -> None:
+    if not look.cancelled() and (error := look.exception()):
+        log.error("a look around failed unforeseen; calls go to whom it found", exc_info=error)

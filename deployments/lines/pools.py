@@ -16,7 +16,7 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.lines.caller import Caller, NoReplica
 from deployments.lines.channel import CallFailed, ChannelLost
-from deployments.serve.handles import FAILED, GONE, apart, over_grpc
+from deployments.serve.handles import Gone, Unanswered, answered, apart, over_grpc
 from ingress.dispatch.flight import AnalysisFailed, ModeFailed
 from ingress.service import StatsFailed
 from models.work import FrameOutcome, FrameRequest
@@ -37,7 +37,8 @@ class Pools:
         try:
             return await self._callers[mode].call(mode, frames)
         except NoReplica as error:
-            log.warning("mode %s: no replica took a call: %s", mode, error)
+            if frames:  # without any it was asked whether one is there
+                log.warning("mode %s: no replica took a call: %s", mode, error)
             raise AnalysisFailed(str(error), unavailable=True) from error
         except ChannelLost as error:  # of which its line has told
             raise AnalysisFailed("the replica is lost", unavailable=True) from error
@@ -48,11 +49,11 @@ class Pools:
     async def prepare(self, mode: str) -> None:
         """Load ``mode`` in every replica of its pool, so that no frame meets one without it."""
         try:
-            await self._handles[mode].broadcast("prepare", mode).results_async()
-        except GONE as error:
+            with answered(f"the load of {mode}"):
+                await self._handles[mode].broadcast("prepare", mode).results_async()
+        except Gone as error:
             raise ModeFailed(f"no replica of {mode} is there; try again in a moment") from error
-        except FAILED as error:
-            log.warning("mode %s could not be loaded", mode, exc_info=error)
+        except Unanswered as error:
             raise ModeFailed(f"{mode} could not be loaded; the mode before it goes on") from error
 
 
@@ -67,14 +68,14 @@ class StatsPool:
         response = apart(self._handle.scene.remote, mode, masks)
         try:
             async with asyncio.timeout(self._timeout_s):
-                statistics: Mapping[str, Any] = await response
+                with answered("statistics"):
+                    statistics: Mapping[str, Any] = await response
         except asyncio.CancelledError:
             response.cancel()
             raise
         except TimeoutError:
             response.cancel()
             raise StatsFailed("the statistics took too long; try again") from None
-        except FAILED as error:
-            log.warning("statistics failed", exc_info=error)
+        except Unanswered as error:
             raise StatsFailed("the statistics are not available; try again") from error
         return statistics

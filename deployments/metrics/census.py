@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Mapping
 
 from ray import serve
-from ray.exceptions import RayError
-from ray.serve.exceptions import RayServeException
+
+from deployments.serve.handles import Unanswered, answered
 
 _KEPT_S = 5.0
 
@@ -29,8 +29,9 @@ class ReplicaCensus:
 
     def _count(self) -> dict[str, int]:
         try:
-            app = serve.status().applications.get(self._app_name)
-        except (RayError, RayServeException):
+            with answered("the census"):
+                app = serve.status().applications.get(self._app_name)
+        except Unanswered:
             return {}  # the controller is restarting; the figure is a courtesy
         return {
             name: sum(n for state, n in deployment.replica_states.items() if state == "RUNNING")

@@ -25,7 +25,7 @@ from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
 from deployments.metrics.exposition import Exposition, Families, page
-from deployments.serve.handles import FAILED, each_outcome, over_grpc
+from deployments.serve.handles import each_outcome, over_grpc
 
 log = logging.getLogger("segstream.gathering")
 
@@ -78,15 +78,11 @@ class Gathering:
 
     async def _ask(self, deployment: str, handle: DeploymentHandle[Any]) -> list[Families]:
         """What the replicas of one deployment answered in time."""
-        try:
-            broadcast = handle.broadcast("exposition", self._me)
-            outcomes: list[Any] = await each_outcome(broadcast, self._timeout_s)
-        except DeploymentUnavailableError as error:
-            # This replica takes requests a moment before its router has heard of it.
-            outcomes = [] if deployment == self._deployment else [error]
-        except (TimeoutError, *FAILED) as error:
-            outcomes = [error]
+        outcomes = await each_outcome(handle.broadcast("exposition", self._me), self._timeout_s)
         failed = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        if deployment == self._deployment:
+            # This replica takes requests a moment before its router has heard of it.
+            failed = [e for e in failed if not isinstance(e, DeploymentUnavailableError)]
         if failed:
             self._missing.labels(deployment).inc(len(failed))
             kinds = ", ".join(sorted({type(error).__name__ for error in failed}))

@@ -1,9 +1,17 @@
-"""Calls of Serve's handles, as this application makes them, and the ways in which they fail."""
+"""Calls of Serve's handles, as this application makes them, and the ways in which they fail.
+
+Over gRPC an exception arrives as the replica raised it: Serve pickles it there and raises it here
+bare, not in a RayTaskError as by way of the object store. So a call may raise anything at all, even
+a CancelledError that is the replica's own. ``answered`` is the one place where all of it becomes
+``Unanswered``; who makes a call has its words for that, and knows no other failure.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import Context
 from typing import Any, TypeVar
 
@@ -17,12 +25,56 @@ from ray.serve.exceptions import (
 )
 from ray.serve.handle import DeploymentBroadcastResponse, DeploymentHandle
 
+log = logging.getLogger("segstream.calls")
+
 Call = TypeVar("Call")
 
-# A replica died, is not there yet, or has more calls than it takes: none of it a bug.
-GONE = (RayActorError, BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError)
-# RuntimeError is what Serve's gRPC path raises for a status it does not expect.
-FAILED = (RayError, RayServeException, grpc.RpcError, RuntimeError)
+_GONE = (RayActorError, BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError)
+# What Ray and Serve say of calls that they could not bring there and back: a traceback of it would
+# show their insides alone. RuntimeError is Serve's word for a gRPC status it does not expect.
+_ON_THE_WAY = (RayError, RayServeException, grpc.RpcError, RuntimeError)
+
+
+class Unanswered(Exception):
+    """A call got no answer; it is logged, and the words are for the log."""
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__(type(cause).__name__)
+        self.cause = cause
+
+
+class Gone(Unanswered):
+    """Nobody took it: a replica died, is not there yet, or has more calls than it takes.
+
+    None of it is a bug, so it is not logged.
+    """
+
+
+@contextmanager
+def answered(what: str) -> Iterator[None]:
+    """Whatever a call in this block raises leaves it as ``Unanswered``; ``what`` is for the log.
+
+    A cancellation of the task that waits stays one. The replica's own traceback is in the
+    replica's log, where Serve writes it; ours shows where the call was made.
+    """
+    try:
+        yield
+    except _GONE as error:
+        raise Gone(error) from error
+    except asyncio.CancelledError as error:
+        if _is_cancelled():
+            raise
+        log.warning("%s: the call was cancelled there", what)
+        raise Unanswered(error) from error
+    except Exception as error:
+        bug = None if isinstance(error, _ON_THE_WAY) else error
+        log.warning("%s: the call failed: %s: %s", what, type(error).__name__, error, exc_info=bug)
+        raise Unanswered(error) from error
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def over_grpc(handle: DeploymentHandle[Any]) -> DeploymentHandle[Any]:
@@ -49,17 +101,21 @@ async def each_outcome(broadcast: DeploymentBroadcastResponse, timeout_s: float)
     """What each replica answered to a broadcast, or the exception that stands for its answer.
 
     Serve's own ``results_async`` loses every answer where one is late. Its parts, one call
-    per replica, are private; where a new Ray moved them, it is all or nothing.
-
-    Raises:
-        TimeoutError: the calls could not be sent in time.
+    per replica, are private; where a new Ray moved them, it is all or nothing. Where the calls
+    could not be sent, one exception says why.
     """
     calls_of = getattr(broadcast, "_fetch_replica_results_async", None)
-    if calls_of is None:
-        return await broadcast.results_async(timeout_s=timeout_s, return_exceptions=True)
     deadline = asyncio.get_running_loop().time() + timeout_s
-    async with asyncio.timeout_at(deadline):
-        calls = await calls_of()
+    try:
+        async with asyncio.timeout_at(deadline):
+            with answered("a broadcast"):
+                if calls_of is None:
+                    return await broadcast.results_async(return_exceptions=True)
+                calls = await calls_of()
+    except TimeoutError as error:
+        return [error]
+    except Unanswered as unanswered:
+        return [unanswered.cause]
     return await asyncio.gather(*(_answer(c, deadline) for c in calls), return_exceptions=True)
 
 

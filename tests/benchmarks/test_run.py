@@ -141,7 +141,7 @@ def test_the_whole_has_its_parts_side_by_side_in_each_round(
 def test_replicas_share_the_cores_out(
     applications: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("benchmarks.machine.cores", lambda: 6)
+    monkeypatch.setattr("benchmarks.run.cores", lambda: 6)
     measured(tmp_path, "scaling", plan=replace(PLAN, scales=((1, 2), (2, 9))))
     assert applications == [
         {"ingress": {"replicas": 1}, "pools": [{"replicas": 2, "threads": 3}]},

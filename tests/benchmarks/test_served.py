@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import NamedTuple, cast
 
 import psutil
 import pytest
 
-from benchmarks.served import Running, Samples, idle, kind_of
+from benchmarks.served import Running, Samples, idle, is_ready, kind_of
 
 
 class Times(NamedTuple):
@@ -106,3 +109,46 @@ def test_memory_is_sampled_until_the_load_is_over() -> None:
             pass
     moments = [moment for moment, _ in samples.taken]
     assert moments == sorted(moments)
+
+
+@contextmanager
+def answering(statuses: Mapping[str, int]) -> Iterator[str]:
+    """The address of a server that answers those paths with those statuses, and others with 404."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(statuses.get(self.path, 404))
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        serving.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        serving.join()
+
+
+@pytest.mark.parametrize(
+    ("statuses", "ready"),
+    [
+        ({"/health": 200, "/ready": 200}, True),
+        ({"/health": 200, "/ready": 503}, False),
+        ({"/health": 200}, True),  # an older commit: its health is its readiness
+        ({"/health": 503}, False),
+        ({}, False),  # Serve's proxy, before there is an application
+    ],
+)
+def test_an_application_of_any_age_says_when_it_is_ready(
+    statuses: Mapping[str, int], ready: bool
+) -> None:
+    with answering(statuses) as root:
+        assert is_ready(root) is ready
+
+
+def test_nobody_there_is_not_ready() -> None:
+    with answering({}) as root:
+        pass
+    assert not is_ready(root)

@@ -19,6 +19,7 @@ from starlette.types import Message
 
 from deployments import ingress as module
 from deployments.metrics.exposition import written
+from ingress.resume.parked import Renewal
 from ingress.settings import IngressSettings
 from models.catalog import MODES
 from tests.ingress.fakes import FakeAnalyst, FakeAnalyzer, FakeCensus, FakeStore
@@ -106,8 +107,10 @@ class World:
     pool: Handle
     told: asyncio.Event
 
-    async def ask(self, path: str, *, body: bytes = b"", authorization: str = "") -> Answer:
-        """A GET, or a POST of ``body``."""
+    async def ask(
+        self, path: str, *, body: bytes = b"", authorization: str = "", method: str = "GET"
+    ) -> Answer:
+        """A GET, or a POST of ``body``; of a HEAD uvicorn would send no body."""
         headers = [(b"authorization", authorization.encode())] if authorization else []
         path, _, query = path.partition("?")
         sent: list[Message] = []
@@ -121,7 +124,7 @@ class World:
         async def send(message: Message) -> None:
             sent.append(message)
 
-        scope = {"type": "http", "method": "POST" if body else "GET", "headers": headers}
+        scope = {"type": "http", "method": "POST" if body else method, "headers": headers}
         await module.api({**scope, "path": path, "query_string": query.encode()}, receive, send)
         start, *rest = sent
         return Answer(
@@ -186,8 +189,10 @@ async def make(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Make]:
 
     yield make
     for world in made:
-        for task in (world.replica._renewing, world.replica._draining):
-            task.cancel()
+        replica = world.replica
+        for task in (replica._renewing, replica._draining, replica._readiness._watching):
+            if task is not None:
+                task.cancel()
         await end_calls(world.replica._service)
 
 
@@ -243,11 +248,49 @@ async def test_a_session_that_is_elsewhere_cannot_be_let_go(make: Make) -> None:
 
 
 async def test_who_is_told_to_stop_lets_its_clients_go(make: Make) -> None:
-    world = make(drain={"grace_s": 1})
+    world = make(drain={"grace_s": 1}, resume={"store_timeout_s": 1})
     async with world.client() as client:
         await client.next("send")
         world.told.set()
         assert (await client.next("close"))["code"] == 1012
+
+
+async def test_a_bug_in_the_renewal_of_sessions_is_counted_and_the_next_one_comes(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make(resume={"ttl_s": 1.1, "store_timeout_s": 1})
+    renewed: list[float] = []
+    again = asyncio.Event()
+
+    async def renew(_: Mapping[bytes, str]) -> Renewal:
+        renewed.append(asyncio.get_running_loop().time())
+        if len(renewed) == 1:
+            raise ZeroDivisionError("planted")
+        again.set()
+        return Renewal(frozenset(), frozenset())
+
+    monkeypatch.setattr(world.replica._service.store, "renew", renew)
+    await asyncio.wait_for(again.wait(), 10)
+    assert world.count("unhandled_exceptions_total") == 1
+
+
+async def test_a_bug_while_it_waits_for_the_word_to_stop_does_not_keep_it_from_hearing(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = [ZeroDivisionError("planted")]
+    world = make(drain={"grace_s": 3})
+
+    async def told() -> None:
+        if failures:
+            raise failures.pop()
+        await world.told.wait()
+
+    play(monkeypatch, "told_to_stop", told)
+    async with world.client() as client:
+        await client.next("send")
+        world.told.set()
+        assert (await client.next("close"))["code"] == 1012
+    assert world.count("unhandled_exceptions_total") == 1
 
 
 # ------------------------------------------------------------------ the pages
@@ -260,21 +303,30 @@ async def test_the_page_and_its_parts_are_served(make: Make) -> None:
         assert (answer.status, bool(answer.body)) == (200, True)
 
 
-async def test_health_is_that_of_the_default_mode(
-    make: Make, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_a_process_that_answers_is_healthy_whoever_else_hangs(
+    make: Make, method: str
+) -> None:
+    world = make()
+    world.analyzer.gate = asyncio.Event()
+    answer = await world.ask("/health", method=method)
+    assert (answer.status, answer.json) == (200, {"status": "ok", "sessions": 0})
+    assert world.analyzer.calls == []
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_it_is_ready_where_a_segmenter_answers_for_the_default_mode(
+    make: Make, method: str
 ) -> None:
     world = make(default_mode="parts")
-    answer = await world.ask("/health")
-    assert (answer.status, answer.json) == (200, {"status": "ok", "sessions": 0})
-    assert world.analyzer.prepared == ["parts"]
-    world.analyzer.broken_modes.add("person")
-    assert (await world.ask("/health")).status == 200
-    world.analyzer.broken_modes.add("parts")
-    answer = await world.ask("/health")
+    answer = await world.ask("/ready", method=method)
+    assert (answer.status, answer.json) == (200, {"status": "ready"})
+    assert world.analyzer.calls == [("parts", [])], "a call without frames"
+    world = make(default_mode="parts")
+    world.analyzer.gate = asyncio.Event()
+    answer = await world.ask("/ready", method=method)
     assert (answer.status, answer.json["status"]) == (503, "unavailable")
-    world.analyzer.prepare_s["parts"] = 60.0
-    play(monkeypatch, "_HEALTH_S", 0.01)
-    assert (await world.ask("/health")).status == 503, "nor is one that hangs healthy"
+    assert "no segmenter answers for parts" in answer.json["why"]
 
 
 async def test_the_modes_are_rows_of_the_catalogue(make: Make) -> None:

@@ -83,6 +83,16 @@ async def test_the_first_mode_is_there_from_the_start(segmenter: Segmenter, load
     ]
 
 
+async def test_a_call_without_frames_is_answered_where_the_mode_is_there_and_counts_as_no_batch(
+    segmenter: Segmenter, loader: Loader
+) -> None:
+    assert await segmenter.segment("parts", []) == []
+    assert loader.loads == {"person": 1, "parts": 1}
+    registry = segmenter._exposition.registry
+    batches = "segstream_segmenter_batch_frames_count"
+    assert registry.get_sample_value(batches, {"mode": "parts"}) == 0
+
+
 async def test_callers_at_once_share_one_load_and_the_loop_goes_on(
     segmenter: Segmenter, loader: Loader
 ) -> None:

@@ -112,8 +112,10 @@ async def test_a_session_is_held_parked_and_claimed(cluster: Cluster, handle: St
         await claim(handle)
 
 
-@pytest.mark.parametrize("failure", [RayActorError(), RuntimeError("UNAVAILABLE"), TimeoutError()])
-async def test_whatever_serve_raises_is_a_lost_store(
+@pytest.mark.parametrize(
+    "failure", [RayActorError(), RuntimeError("UNAVAILABLE"), TimeoutError(), KeyError("a bug")]
+)
+async def test_whatever_a_call_raises_is_a_lost_store(
     cluster: Cluster, handle: StoreHandle, failure: Exception
 ) -> None:
     cluster.start()
@@ -151,6 +153,45 @@ async def test_a_store_that_goes_hands_over_and_passes_on_what_it_is_asked(
     await old.ask("park", "late", TITLE, Parked())
     assert new._store.knows("late")
     assert not old._store.knows("late")
+
+
+async def test_a_bug_in_the_handover_is_counted_and_it_begins_again(
+    cluster: Cluster, handle: StoreHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = cluster.start()
+    await handle.hold("held", TITLE)
+    new = cluster.start()
+    portions = old._store.portions
+
+    def planted(*arguments: Any) -> Any:
+        monkeypatch.setattr(old._store, "portions", portions)
+        raise ZeroDivisionError("planted")
+
+    monkeypatch.setattr(old._store, "portions", planted)
+    for told in cluster.told:  # the new one, which has no successor, goes on looking for one
+        told.set()
+    await asyncio.wait_for(new._heir.wait(), 10)
+    assert new._store.knows("held")
+    bugs = "segstream_unhandled_exceptions_total"
+    assert old._metrics.registry.get_sample_value(bugs) == 1
+
+
+async def test_a_release_that_no_replica_answers_is_a_lost_store(
+    handle: StoreHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers: list[Any] = [RayActorError(), KeyError("a bug")]
+
+    async def outcomes(*_: Any) -> list[Any]:
+        return answers
+
+    monkeypatch.setattr(session_store, "each_outcome", outcomes)
+    monkeypatch.setattr(session_store, "apart", lambda *_: None)
+    with pytest.raises(StoreLost, match="KeyError, RayActorError"):
+        await handle.release("s")
+    answers.append(False)
+    assert await handle.release("s") is False
+    answers.append(True)
+    assert await handle.release("s") is True
 
 
 async def test_a_store_without_a_predecessor_lets_a_stranger_wait_but_not_for_ever(

@@ -49,8 +49,15 @@ def test_the_page_and_its_parts_are_served(server: ServeApp) -> None:
     assert b"segstream.v1" in server.get("web/stream.js")
 
 
-def test_health_says_ok(server: ServeApp) -> None:
-    assert json.loads(server.get("health"))["status"] == "ok"
+@pytest.mark.parametrize(("path", "status"), [("health", "ok"), ("ready", "ready")])
+def test_probers_are_answered_at_once_with_and_without_a_body(
+    server: ServeApp, path: str, status: str
+) -> None:
+    assert server.server.wait_until_ready(server.http + path)  # nobody may have asked for long
+    assert json.loads(server.get(path))["status"] == status
+    request = urllib.request.Request(server.http + path, method="HEAD")
+    with urllib.request.urlopen(request, timeout=30) as response:
+        assert (response.status, response.read()) == (200, b"")
 
 
 def test_without_a_configured_token_nobody_sees_the_sessions(server: ServeApp) -> None:

@@ -54,7 +54,7 @@ async def stream(url, picture):
         await stream.get_stats()
 
 with serve_app(sys.argv[1]) as app:
-    for path in ("", "health", "api/modes", "metrics"):
+    for path in ("", "health", "ready", "api/modes", "metrics"):
         app.get(path)
     asyncio.run(stream(app.ws, encode_jpeg(SampleClip().at(0.0))))
 print("visited")

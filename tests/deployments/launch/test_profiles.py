@@ -46,7 +46,7 @@ def test_uvicorn_is_told_what_the_configuration_says(tmp_path: Path) -> None:
     config = tmp_path / "serve.yaml"
     config.write_text(
         "applications: [{args: {ingress: {keepalive: {heartbeat_s: 3, timeout_s: 4},"
-        " limits: {max_message_bytes: 16777216, send_timeout_s: 5}}}}]"
+        " limits: {max_message_bytes: 16777216, send_timeout_s: 5, hello_timeout_s: 6}}}}]"
     )
     env = environment("fast", tmp_path, config)
     assert env["SEGSTREAM_WS_PING_INTERVAL_S"] == "3.0"
@@ -59,7 +59,7 @@ def test_uvicorn_is_told_what_the_configuration_says(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", ["applications: []", "{}", "applications: [{args: {ingress: {replica: 1}}}]"]
 )
-def test_what_is_wrong_with_the_configuration_is_for_the_deployment_to_say(
+def test_of_what_is_wrong_with_the_configuration_uvicorn_is_told_the_defaults(
     tmp_path: Path, content: str
 ) -> None:
     config = tmp_path / "serve.yaml"

@@ -87,6 +87,9 @@ FAILED = [
     RuntimeError("Unexpected error"),
     grpc.RpcError(),
 ]
+# What a replica raises comes over gRPC as it is.
+RAISED = [MemoryError(), OSError("/etc/secret"), ImportError("no module"), ValueError("shapes"),
+          KeyError("s"), asyncio.CancelledError()]  # fmt: skip
 
 
 def pools(handle: Handle) -> Pools:
@@ -158,18 +161,32 @@ async def test_a_call_without_an_answer_costs_one_line_at_most(
     assert [record.getMessage() for record in caplog.records] == lines
 
 
+async def test_who_asks_whether_a_replica_is_there_is_told_and_nobody_else(
+    play: Callable[[Any], list[PlayedCaller]], caplog: pytest.LogCaptureFixture
+) -> None:
+    play(NoReplica("TimeoutError"))
+    with pytest.raises(AnalysisFailed):
+        await pools(Handle(None)).analyze("person", ())
+    assert caplog.records == []
+
+
 @pytest.mark.parametrize("error", GONE, ids=lambda e: type(e).__name__)
 async def test_a_mode_whose_replicas_are_gone_may_be_asked_for_again(error: Exception) -> None:
     with pytest.raises(ModeFailed, match="try again"):
         await pools(Handle(error)).prepare("person")
 
 
-@pytest.mark.parametrize("error", FAILED, ids=lambda e: type(e).__name__)
-async def test_a_call_of_serves_that_fails_is_said_in_words_for_the_peer(error: Exception) -> None:
-    with pytest.raises(ModeFailed, match="could not be loaded"):
+@pytest.mark.parametrize("error", [*FAILED, *RAISED], ids=lambda e: type(e).__name__)
+async def test_a_call_of_serves_that_fails_is_said_in_words_for_the_peer(
+    error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(ModeFailed) as mode:
         await pools(Handle(error)).prepare("person")
-    with pytest.raises(StatsFailed):
+    assert str(mode.value) == "person could not be loaded; the mode before it goes on"
+    with pytest.raises(StatsFailed) as stats:
         await StatsPool(Handle(error), 1.0).scene("person", [])  # type: ignore[arg-type]
+    assert str(stats.value) == "the statistics are not available; try again"
+    assert len(caplog.records) == 2, "one line for each"
 
 
 async def test_statistics_that_nobody_waits_for_are_cancelled_in_the_replica_too() -> None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any
 
 import pytest
 from ray import serve  # noqa: F401 - its submodules import each other in one order only
+from ray.exceptions import ActorUnavailableError, RayError
 from ray.serve._private import replica_result
 from ray.serve.handle import DeploymentBroadcastResponse
 
-from deployments.serve.handles import apart, each_outcome
+from deployments.serve.handles import Gone, Unanswered, answered, apart, each_outcome
 
 
 class Call:
@@ -67,11 +69,76 @@ async def test_serves_own_collection_still_loses_all_where_one_is_late() -> None
 
 async def test_where_the_private_part_moved_it_is_all_or_nothing() -> None:
     class Moved:
-        async def results_async(self, *, timeout_s: float, return_exceptions: bool) -> list[Any]:
-            return [timeout_s, return_exceptions]
+        async def results_async(self, *, return_exceptions: bool) -> list[Any]:
+            return [1, return_exceptions]
 
     moved: Any = Moved()
-    assert await each_outcome(moved, 3.0) == [3.0, True]
+    assert await each_outcome(moved, 3.0) == [1, True]
+
+
+@pytest.mark.parametrize("why", [ActorUnavailableError("gone", None), KeyError("a bug"), None])
+async def test_where_no_call_could_be_sent_one_exception_says_why(why: Exception | None) -> None:
+    class Unsent:
+        async def _fetch_replica_results_async(self) -> list[Any]:
+            if why is None:
+                await asyncio.Event().wait()
+            raise why or AssertionError
+
+    unsent: Any = Unsent()
+    (outcome,) = await each_outcome(unsent, 0.01)
+    assert outcome is why or (why is None and isinstance(outcome, TimeoutError))
+
+
+# ------------------------------------------------------------------ what a call may raise
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), OSError("disk"), ImportError("no"), ValueError("bad"), KeyError("s")],
+    ids=lambda e: type(e).__name__,
+)
+async def test_what_a_replica_raises_is_one_failure_with_one_traceback(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(Unanswered, match=type(error).__name__) as caught, answered("the load"):
+        raise error
+    assert (caught.value.cause, type(caught.value)) == (error, Unanswered)
+    (record,) = caplog.records
+    assert record.getMessage().startswith("the load: the call failed: ")
+    assert record.exc_info is not None
+    assert record.exc_info[1] is error
+
+
+async def test_a_call_that_was_lost_on_its_way_costs_a_line_without_a_traceback(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with pytest.raises(Unanswered), answered("the load"):
+        raise RayError("worker crashed")
+    (record,) = caplog.records
+    assert (record.levelno, record.exc_info) == (logging.WARNING, None)
+
+
+async def test_who_is_gone_is_no_bug(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(Gone), answered("the load"):
+        raise ActorUnavailableError("gone", None)
+    assert caplog.records == []
+
+
+async def test_a_cancellation_stays_one_and_that_of_a_replica_is_a_failure() -> None:
+    async def wait() -> None:
+        with answered("the load"):
+            await asyncio.Event().wait()
+
+    waiting = asyncio.create_task(wait())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await wait()
+    with pytest.raises(Unanswered, match="CancelledError"), answered("the load"):
+        raise asyncio.CancelledError
 
 
 def test_the_results_of_serve_can_be_awaited_and_cancelled_one_by_one() -> None:

@@ -25,7 +25,12 @@ async def test_a_plain_client_hears_of_modes_and_of_the_labels_of_its_own(world:
 async def test_a_welcome_says_the_limits_and_the_settings_in_force(make_world: MakeWorld) -> None:
     world = make_world(
         keepalive={"heartbeat_s": 3, "timeout_s": 5},
-        limits={"max_in_flight": 2, "max_frame_bytes": 2000, "max_frame_pixels": 99},
+        limits={
+            "max_in_flight": 2,
+            "max_frame_bytes": 2000,
+            "max_frame_pixels": 99,
+            "hello_timeout_s": 8,
+        },
     )
     said = welcome(
         world.service, scene(world), session="s", resume_token="t", resumed=True,

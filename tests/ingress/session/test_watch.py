@@ -29,6 +29,9 @@ async def connected(*, greeted: bool = True) -> Connection:
     return connection
 
 
+HELLO = {"hello_timeout_s": 5}  # within any of the silences here
+
+
 class Guard:
     """A watch that runs, and the pings that it asked for."""
 
@@ -57,13 +60,13 @@ class Guard:
 
 
 async def test_silence_after_a_heartbeat_is_a_keepalive_timeout() -> None:
-    guard = Guard(await connected(), keepalive={"heartbeat_s": 4, "timeout_s": 3})
+    guard = Guard(await connected(), keepalive={"heartbeat_s": 4, "timeout_s": 3}, limits=HELLO)
     assert await guard.end() == ("keepalive_timeout", 7)
     assert guard.pinged_after == [4]
 
 
 async def test_a_client_that_is_heard_is_pinged_at_every_heartbeat() -> None:
-    guard = Guard(await connected(), keepalive={"heartbeat_s": 4, "timeout_s": 3})
+    guard = Guard(await connected(), keepalive={"heartbeat_s": 4, "timeout_s": 3}, limits=HELLO)
     for _ in range(5):
         await asyncio.sleep(4.5)
         guard.watch.heard()
@@ -79,9 +82,7 @@ async def test_a_plain_client_has_no_application_heartbeat() -> None:
 
 async def test_without_hello_nothing_is_pinged_and_the_hello_is_waited_for() -> None:
     connection = await connected(greeted=False)
-    guard = Guard(
-        connection, keepalive={"heartbeat_s": 1, "timeout_s": 100}, limits={"hello_timeout_s": 5}
-    )
+    guard = Guard(connection, keepalive={"heartbeat_s": 1, "timeout_s": 100}, limits=HELLO)
     assert await guard.end() == ("hello_timeout", 5)
     assert guard.pinged_after == []
 
@@ -136,7 +137,7 @@ async def test_an_end_from_outside_comes_at_once_and_the_first_counts() -> None:
 
 
 async def test_a_pong_is_measured_from_its_ping_once() -> None:
-    guard = Guard(await connected(), keepalive={"heartbeat_s": 4, "timeout_s": 3})
+    guard = Guard(await connected(), keepalive={"heartbeat_s": 4, "timeout_s": 3}, limits=HELLO)
     await asyncio.sleep(1)
     assert guard.watch.ponged(0) is None, "it answers no ping"
     await asyncio.sleep(3.25)
@@ -161,7 +162,7 @@ async def test_a_hello_that_waits_for_the_store_has_come_in_time() -> None:
     guard = Guard(
         connection,
         keepalive={"heartbeat_s": 8, "timeout_s": 8},
-        limits={"hello_timeout_s": 5},
+        limits=HELLO,
     )
     await asyncio.sleep(4.9)
     guard.watch.heard()

@@ -1,0 +1,61 @@
+"""What the configuration tells the application, checked before anything is started.
+
+The application checks it too, but only when a cluster stands, half a minute later, and in the
+middle of a traceback of Serve's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from deployments.args import AppArgs
+from deployments.launch.refusal import CannotStart
+
+_BUILDER = "deployments.app:build"
+
+
+def check_arguments(config: Path) -> None:
+    """Raise CannotStart where a configuration cannot be started, with what is wrong in one line."""
+    content = _read(config)
+    applications = content.get("applications")
+    if not isinstance(applications, list) or not applications:
+        raise CannotStart(f"{config}: no applications; see configs/serve.yaml for one")
+    for number, application in enumerate(applications):
+        place = f"{config}: applications.{number}"
+        if not isinstance(application, Mapping):
+            raise CannotStart(f"{place} is no mapping; see configs/serve.yaml for one")
+        _check_prefix(application.get("route_prefix", "/"), place)
+        if application.get("import_path") == _BUILDER:
+            _check_args(application.get("args") or {}, place)
+
+
+def _read(config: Path) -> Mapping[str, Any]:
+    try:
+        content = yaml.safe_load(config.read_text())
+    except OSError as error:
+        raise CannotStart(f"{config} cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        why = " ".join(str(error).split())
+        raise CannotStart(f"{config} is no YAML: {why}") from None
+    if not isinstance(content, Mapping):
+        raise CannotStart(f"{config} is no mapping; see configs/serve.yaml for one")
+    return content
+
+
+def _check_prefix(prefix: object, place: str) -> None:
+    if not isinstance(prefix, str) or not prefix.startswith("/"):
+        raise CannotStart(f'{place}.route_prefix is {prefix!r}; it begins with a slash, as "/"')
+
+
+def _check_args(args: object, place: str) -> None:
+    try:
+        AppArgs.model_validate(args)
+    except ValidationError as error:
+        # AppArgs says what is wrong itself, all in one sentence.
+        why = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise CannotStart(f"{place}.args: {why}") from None
