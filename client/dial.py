@@ -8,6 +8,7 @@ close frame would end that session.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from contextlib import ExitStack
 from typing import NamedTuple
 
@@ -82,6 +83,9 @@ def _why(error: OSError | WebSocketException, timeout_s: float) -> str:
             return f"the server answered with HTTP status {error.response.status_code}"
         case NegotiationError():
             return f"the server does not speak {SUBPROTOCOL}"
+        case ssl.SSLCertVerificationError():
+            trust = "SSL_CERT_FILE names a file of certificates to trust"
+            return f"its certificate cannot be trusted ({error.verify_message}); {trust}"
         case OSError():
             return error.strerror or str(error)
         case _:

@@ -50,6 +50,9 @@ api = FastAPI(
     description="Segmentation of live video. Streams go to the WebSocket `/ws`; see the protocol.",
     docs_url=None,  # its page loads scripts from an outside host
     redoc_url=None,
+    # Where the document itself is: the prefix that Serve knows may not be all of the client's path.
+    servers=[{"url": "."}],
+    root_path_in_servers=False,
 )
 api.mount("/web", StaticFiles(directory=WEB), name="web")
 

@@ -10,17 +10,19 @@ from __future__ import annotations
 import re
 import tempfile
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 import psutil
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from deployments.launch.address import Address
 from deployments.launch.configuration import SERVE_YAML
 from deployments.launch.ports import free_port
 from deployments.launch.profiles import environment
@@ -56,7 +58,9 @@ class ServeApp:
 
     @property
     def port(self) -> int:
-        return int(self.http.rstrip("/").rpartition(":")[2])
+        port = urlsplit(self.http).port
+        assert port is not None
+        return port
 
     @property
     def console(self) -> Path:
@@ -100,16 +104,19 @@ def serve_app(
     *,
     encoding: Literal["TEXT", "JSON"] = "TEXT",
     import_path: str | None = None,
+    http_options: Mapping[str, object] | None = None,
+    route_prefix: str = "/",
 ) -> Iterator[ServeApp]:
     """Start the application of configs/serve.yaml, its args changed by ``adjust``.
 
-    ``import_path`` names another builder of it.
+    ``import_path`` names another builder of it, ``http_options`` come over those of the file.
     """
     # Ray's sockets are in here, and a socket's path has at most 107 bytes.
     with tempfile.TemporaryDirectory(prefix="seg") as folder:
         scratch = Path(folder)
         content = yaml.safe_load(SERVE_YAML.read_text())
-        port = content["http_options"]["port"] = free_port()
+        content["http_options"] |= {"port": free_port(), **(http_options or {})}
+        content["applications"][0]["route_prefix"] = route_prefix
         content["logging_config"]["encoding"] = encoding
         if adjust:
             adjust(content["applications"][0]["args"])
@@ -123,9 +130,9 @@ def serve_app(
             (scratch / "console.log").open("wb") as console,
             Server(config, env, console) as server,
         ):
-            app = ServeApp(
-                f"http://127.0.0.1:{port}/", f"ws://127.0.0.1:{port}/ws", scratch, server
-            )
-            assert server.wait_until_ready(f"{app.http}ready"), app.log()[-4000:]
+            address = Address.of(content)
+            ws = f"{address.local.replace('http', 'ws', 1)}ws"
+            app = ServeApp(address.local, ws, scratch, server)
+            assert server.wait_until_ready(address.ready), app.log()[-4000:]
             yield app
         assert not psutil.wait_procs(server.family, timeout=30)[1], "processes are left"

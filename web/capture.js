@@ -10,8 +10,8 @@ const FRAMES_PER_SECOND = 30;
 const INTERVAL_MS = 1000 / FRAMES_PER_SECOND;
 const JPEG_QUALITY = 0.8;
 
-/** @typedef {import("/web/sources.js").Source} Source */
-/** @typedef {import("/web/stream.js").Stream} Stream */
+/** @typedef {import("./sources.js").Source} Source */
+/** @typedef {import("./stream.js").Stream} Stream */
 
 export class Capture {
   /** Widest picture to send, in pixels. */

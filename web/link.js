@@ -12,7 +12,7 @@
  *     one that is given up is only listened to no more (`leave`), until it may be closed.
  */
 
-import { decodeResult, encodeFrame, SUBPROTOCOL } from "/web/wire.js";
+import { decodeResult, encodeFrame, SUBPROTOCOL } from "./wire.js";
 
 const WELCOME_DEADLINE_MS = 10_000;
 const LAZY_ACK_MS = 60;
@@ -24,7 +24,7 @@ const CLOSE_SILENT = 4201;
  * @typedef {object} Owner who learns what comes, until `leave`
  * @property {() => object} hello the first message
  * @property {(message: any) => void} take
- * @property {(result: import("/web/wire.js").WireResult, bytes: number, roundTripMs: number | null) => void} takeResult
+ * @property {(result: import("./wire.js").WireResult, bytes: number, roundTripMs: number | null) => void} takeResult
  * @property {(code: number) => void} closed the connection has ended
  * @property {(code: number) => void} givenUp it has not, and nothing is to be expected of it
  */
@@ -40,7 +40,7 @@ export class Link {
 
   /**
    * @param {string | URL} url
-   * @param {import("/web/ledger.js").Ledger} ledger
+   * @param {import("./ledger.js").Ledger} ledger
    * @param {Owner} owner
    */
   constructor(url, ledger, owner) {
@@ -66,7 +66,7 @@ export class Link {
 
   /**
    * The server's welcome was taken: from now on both sides show that they live.
-   * @param {import("/web/wire.js").Welcome} welcome
+   * @param {import("./wire.js").Welcome} welcome
    */
   live(welcome) {
     clearTimeout(this.#timers.welcome);

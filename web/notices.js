@@ -6,7 +6,7 @@ const MAX_TOASTS = 3;
 
 const byId = (id) => document.getElementById(id);
 
-/** @typedef {import("/web/stream.js").StreamState} StreamState */
+/** @typedef {import("./stream.js").StreamState} StreamState */
 
 /** The state's name for the page, and what the pill says. */
 const PHASES = {

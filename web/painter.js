@@ -8,7 +8,7 @@
  * the drawing from one side to the other changes where it happens and not what it is.
  */
 
-import { rgb } from "/web/classes.js";
+import { rgb } from "./classes.js";
 
 const DEFAULT_BLUR = 12;
 const DEFAULT_BACKGROUND = "#00b140";
@@ -16,7 +16,7 @@ const DEFAULT_BACKGROUND = "#00b140";
 const BLUR_REFERENCE_WIDTH = 640;
 const OPAQUE = 0xff000000;
 
-/** @typedef {import("/web/mask.js").Mask} Mask */
+/** @typedef {import("./mask.js").Mask} Mask */
 /** @typedef {[number, number, number]} Colour RGB */
 
 /**

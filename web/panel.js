@@ -5,7 +5,7 @@
  * `captureWidth` (detail: pixels).
  */
 
-import { rgb, titled } from "/web/classes.js";
+import { rgb, titled } from "./classes.js";
 
 const LOOKS = [
   ["filled", "Filled", '<use href="#bust" class="hue"/>'],
@@ -64,7 +64,7 @@ export class Panel extends EventTarget {
   /** What the source goes back to when the file dialog is cancelled. */
   #chosenSource = "sample";
 
-  /** @param {import("/web/settings.js").Settings} settings */
+  /** @param {import("./settings.js").Settings} settings */
   constructor(settings) {
     super();
     this.#settings = settings;

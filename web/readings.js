@@ -1,7 +1,7 @@
 /** The strip below the stage: the counts and the scene, written into the page twice a second. */
 
-import { rgb, titled } from "/web/classes.js";
-import { Sparkline } from "/web/sparkline.js";
+import { rgb, titled } from "./classes.js";
+import { Sparkline } from "./sparkline.js";
 
 const STAGE_NAMES = {
   queue: "Queue",
@@ -14,7 +14,7 @@ const STAGE_NAMES = {
 const byId = (id) => document.getElementById(id);
 const rounded = (value, digits = 0) => (value ? value.toFixed(digits) : "–");
 
-/** @typedef {import("/web/tally.js").Reading} Reading */
+/** @typedef {import("./tally.js").Reading} Reading */
 
 export class Readings {
   #fpsLine = new Sparkline(byId("fps-line"), "#7be3c4");
@@ -63,7 +63,7 @@ export class Readings {
 
   /**
    * The share of each class in the latest result.
-   * @param {import("/web/wire.js").Mode} mode
+   * @param {import("./wire.js").Mode} mode
    * @param {Array<{id: number, share: number}>} shares
    */
   showShares(mode, shares) {

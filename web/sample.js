@@ -44,7 +44,7 @@ export class SampleClip {
 
   /** Loads the picture; where less motion is preferred, the clip runs at a third of its pace. */
   static async load() {
-    const response = await fetch("/web/sample/astronaut.webp");
+    const response = await fetch(new URL("sample/astronaut.webp", import.meta.url));
     const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
     return new SampleClip(await createImageBitmap(await response.blob()), calm ? 1 / 3 : 1);
   }

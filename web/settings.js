@@ -11,8 +11,8 @@
  * Events: `change` (detail: the view), `mode` (detail: the Mode), `refused` (detail: StreamProblem).
  */
 
-/** @typedef {import("/web/stream.js").Stream} Stream */
-/** @typedef {import("/web/wire.js").Mode} Mode */
+/** @typedef {import("./stream.js").Stream} Stream */
+/** @typedef {import("./wire.js").Mode} Mode */
 
 const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 

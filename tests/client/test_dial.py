@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from http import HTTPStatus
+from pathlib import Path
 
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
@@ -15,6 +17,7 @@ from client.outcomes import Closed, NoReply, Refused, StreamError, Unreachable
 from ingress.wire.replies import Error, ServerPing
 from ingress.wire.requests import Hello
 from ingress.wire.words import SUBPROTOCOL, ErrorCode
+from tests.certificate import self_signed
 from tests.client.fake_server import FakeServer, Peer, welcome
 
 HELLO = Hello(type="hello", client="robot 2", token="secret")
@@ -80,6 +83,16 @@ async def test_what_is_no_websocket_server_is_unreachable() -> None:
         port = listening.sockets[0].getsockname()[1]
         with pytest.raises(Unreachable):
             await greeted(f"ws://127.0.0.1:{port}/ws")
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_no_riddle(tmp_path: Path) -> None:
+    files = self_signed(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files.certificate, files.key)
+    async with serve(wait, "127.0.0.1", 0, ssl=context) as listening:
+        port = next(iter(listening.sockets)).getsockname()[1]
+        with pytest.raises(Unreachable, match=r"cannot be trusted \(self.signed .*SSL_CERT_FILE"):
+            await greeted(f"wss://127.0.0.1:{port}/ws")
 
 
 async def test_a_server_that_never_answers_the_handshake_is_given_up() -> None:

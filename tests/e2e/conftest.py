@@ -31,6 +31,7 @@ CLIP_FRAMES = 45
 FLAGS = (
     "--headless",
     "--no-sandbox",
+    "--ignore-certificate-errors",
     "--disable-gpu",
     "--disable-quic",
     "--no-first-run",

@@ -14,7 +14,9 @@ def test_another_port_is_written_to_a_copy(tmp_path: Path) -> None:
     original.write_text("http_options: {host: 127.0.0.1, port: 8000}\napplications: []\n")
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    assert configured(original, None, scratch) == (original, "127.0.0.1", 8000)
-    copy, host, port = configured(original, 8123, scratch)
-    assert (host, port, copy.parent) == ("127.0.0.1", 8123, scratch)
-    assert yaml.safe_load(copy.read_text())["http_options"]["port"] == 8123
+    given = {"http_options": {"host": "127.0.0.1", "port": 8000}, "applications": []}
+    assert configured(original, None, scratch) == (original, given)
+    copy, content = configured(original, 8123, scratch)
+    assert content["http_options"] == {"host": "127.0.0.1", "port": 8123}
+    assert copy.parent == scratch
+    assert yaml.safe_load(copy.read_text()) == content

