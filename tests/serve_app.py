@@ -7,6 +7,7 @@ files is there for tests to read.
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 import urllib.request
@@ -55,6 +56,11 @@ class ServeApp:
         """What the ingress replicas logged, from their own files."""
         files = sorted(self.scratch.glob("ray/session_2*/logs/serve/replica_*ingress*.log"))
         return "\n".join(path.read_text(errors="replace") for path in files)
+
+    def key(self) -> dict[str, str]:
+        """The environment of a command that may speak to the cluster."""
+        token = str(self.scratch / "token")
+        return {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": token}
 
     @property
     def port(self) -> int:

@@ -8,7 +8,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +21,7 @@ from deployments.launch.ports import check_port
 from deployments.launch.profiles import choose_profile, environment, why_not_fast
 from deployments.launch.refusal import CannotStart
 from deployments.launch.server import Server
+from deployments.launch.token import file_in
 
 log = logging.getLogger("segstream.launch")
 
@@ -47,20 +48,31 @@ def _run(config: Path, port: int | None, wish: str, scratch: Path) -> int:
     check_port(address.host, address.port)
     why = f", for {obstacle}" if wish == "auto" and obstacle else ""
     log.info("starting with the %s profile%s; the first takes about half a minute", profile, why)
+    env = environment(profile, scratch, config)
     # In this order: a signal that is caught here is back at its default in the child, one that
     # is ignored (as in a shell's background job) would be ignored there too.
     with (
         _ctrl_c() as asked_to_stop,
-        Server(config, environment(profile, scratch, config)) as server,
+        Server(config, env) as server,
     ):
         if server.wait_until_ready(address.ready, asked_to_stop):
             log.info("ready: %s  (Ctrl-C stops it)", address.url)
+            _tell_of_dashboard(server, env)
         while server.running and not asked_to_stop:
             time.sleep(0.2)
         if asked_to_stop:
             log.info("stopping: clients are told and calls may end")
             return 0
         return server.status or 1
+
+
+def _tell_of_dashboard(server: Server, env: Mapping[str, str]) -> None:
+    """Where the Ray dashboard is, and what opens it and Serve's own commands."""
+    if page := server.dashboard():
+        log.info("dashboard: %s", page)
+    if key := file_in(env):
+        log.info("it asks for the token in %s", key)
+        log.info("Serve's commands take it so: RAY_AUTH_TOKEN_PATH=%s serve status", key)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from deployments.args import IngressArgs
+from deployments.launch import token
 from deployments.launch.address import Address
 from deployments.launch.configuration import ingress_of
 from deployments.launch.ports import own_ports
@@ -28,8 +29,6 @@ BOTH: Mapping[str, str] = {
     # spared. In capitals: gRPC, which reads the small letters, is not to be led astray.
     "HTTP_PROXY": "http://127.0.0.1:9",
     "NO_PROXY": "localhost,127.0.0.0/8,::1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16",
-    # A local cluster writes ~/.ray/auth_token otherwise, which a later `ray start` picks up.
-    "RAY_AUTH_MODE": "disabled",
     # What an idle cluster costs: 0.22 cores with Ray's own intervals, 0.10 with these. The
     # dashboard's figures are up to a quarter of a minute old, those of our /metrics never.
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "1",
@@ -87,7 +86,7 @@ def choose_profile(wish: str, obstacle: str | None) -> str:
 def environment(profile: str, scratch: Path, config: Path) -> dict[str, str]:
     """The environment of ``serve run`` under ``profile``; what the user has set, wins."""
     ingress = ingress_of(config)
-    ours = {**BOTH, **_websocket(ingress)}
+    ours = {**BOTH, **_websocket(ingress), **token.variables_of(scratch)}
     if profile == "fast":
         ours.update({**FAST, **_haproxy_files(scratch)})
         # HAProxy's word for a client that neither sends nor takes anything. Pings pass well

@@ -25,7 +25,8 @@ import yaml
 
 from deployments.launch.configuration import ROOT, ingress_of
 from deployments.launch.refusal import CannotStart
-from deployments.serve.goodbye import delete_applications
+from deployments.launch.token import token_in
+from deployments.serve.goodbye import dashboards, delete_applications
 
 log = logging.getLogger("segstream.launch")
 
@@ -42,6 +43,7 @@ class Server:
     ) -> None:
         serve = shutil.which("serve", path=str(Path(sys.executable).parent)) or "serve"
         self._config = config
+        self._token = token_in(env)
         # A session of its own: the terminal's Ctrl-C reaches us alone, and everything is
         # stopped in order instead of all of it dying at once.
         self._process = subprocess.Popen(
@@ -71,7 +73,7 @@ class Server:
         content = yaml.safe_load(self._config.read_text())
         # A drain takes the grace at most; the other replicas go after the ingress.
         patience_s = ingress_of(self._config).drain.grace_s + _OTHERS_S
-        if not delete_applications(self._family, content, patience_s):
+        if not delete_applications(self._family, content, patience_s, self._token):
             log.info("the application could not be told to go; its connections are cut")
         self._process.send_signal(signal.SIGINT)
         try:
@@ -89,6 +91,11 @@ class Server:
         """Every process below ours that was seen."""
         self._note_family()
         return self._family
+
+    def dashboard(self) -> str | None:
+        """The address of the Ray dashboard's page; None where none answers."""
+        opener = _opener()
+        return next((url for url in dashboards(self.family) if _answers(opener, url)), None)
 
     @property
     def status(self) -> int | None:

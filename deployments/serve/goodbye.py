@@ -25,7 +25,10 @@ _LOOK_EVERY_S = 0.2
 
 
 def delete_applications(
-    family: Iterable[psutil.Process], config: Mapping[str, Any], patience_s: float
+    family: Iterable[psutil.Process],
+    config: Mapping[str, Any],
+    patience_s: float,
+    token: str | None = None,
 ) -> bool:
     """Have every application of the cluster drain and go; whether all went in time.
 
@@ -33,21 +36,26 @@ def delete_applications(
         family: the processes of the cluster, the dashboard among them.
         config: what was deployed; its options for the proxies stay as they are.
         patience_s: seconds for all of it.
+        token: the cluster's, where it has one.
     """
     deadline = time.monotonic() + patience_s
     empty = json.dumps({**config, "applications": []}).encode()
-    for url in _dashboards(family):
-        if _answer(url, empty) is None:
+    headers = {"content-type": "application/json"}
+    if token is not None:
+        headers["authorization"] = f"Bearer {token}"
+    for dashboard in dashboards(family):
+        url = dashboard + _APPLICATIONS
+        if _answer(url, headers, empty) is None:
             continue
         while time.monotonic() < deadline:
-            state = _answer(url)
+            state = _answer(url, headers)
             if state is not None and not state.get("applications"):
                 return True
             time.sleep(_LOOK_EVERY_S)
     return False
 
 
-def _dashboards(family: Iterable[psutil.Process]) -> Iterator[str]:
+def dashboards(family: Iterable[psutil.Process]) -> Iterator[str]:
     """Where the dashboard may listen; it has ports for other things, too."""
     for process in family:
         with suppress(psutil.Error):
@@ -55,14 +63,15 @@ def _dashboards(family: Iterable[psutil.Process]) -> Iterator[str]:
                 continue
             for connection in process.net_connections("tcp4"):
                 if connection.status == psutil.CONN_LISTEN:
-                    yield f"http://127.0.0.1:{connection.laddr.port}/{_APPLICATIONS}"
+                    yield f"http://127.0.0.1:{connection.laddr.port}/"
 
 
-def _answer(url: str, body: bytes | None = None) -> dict[str, Any] | None:
+def _answer(
+    url: str, headers: Mapping[str, str], body: bytes | None = None
+) -> dict[str, Any] | None:
     """The JSON that a GET, or a PUT of ``body``, is answered with; None where it is not."""
-    headers = {"content-type": "application/json"}
     method = "GET" if body is None else "PUT"
-    request = urllib.request.Request(url, body, headers, method=method)
+    request = urllib.request.Request(url, body, dict(headers), method=method)
     try:
         with urllib.request.urlopen(request, timeout=_ANSWER_S) as response:
             text = response.read()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
 import re
 import signal
@@ -67,8 +66,7 @@ def redeploy(app: ServeApp, **pool: Any) -> None:
     assert dashboard, "the console names the dashboard"
     serve = str(Path(sys.executable).parent / "serve")
     command = [serve, "deploy", "-a", f"http://{dashboard.group()}", str(changed)]
-    env = {**os.environ, "RAY_AUTH_MODE": "disabled"}
-    subprocess.run(command, check=True, env=env, timeout=60, capture_output=True)
+    subprocess.run(command, check=True, env=app.key(), timeout=60, capture_output=True)
 
 
 class Bystander:

@@ -23,6 +23,7 @@ class Dashboard(ThreadingHTTPServer):
     def __init__(self, looks: int) -> None:
         super().__init__(("127.0.0.1", 0), _Answers)
         self.looks = looks
+        self.token: str | None = None
         self.put: list[dict[str, Any]] = []
 
 
@@ -30,13 +31,24 @@ class _Answers(BaseHTTPRequestHandler):
     server: Dashboard
 
     def do_GET(self) -> None:
+        if not self._may_enter():
+            return
         self.server.looks -= 1
         self._answer({"applications": {"segstream": {}} if self.server.looks >= 0 else {}})
 
     def do_PUT(self) -> None:
+        if not self._may_enter():
+            return
         length = int(self.headers["content-length"])
         self.server.put.append(json.loads(self.rfile.read(length)))
         self._answer(None)
+
+    def _may_enter(self) -> bool:
+        token = self.server.token
+        allowed = token is None or self.headers["authorization"] == f"Bearer {token}"
+        if not allowed:
+            self.send_error(401)
+        return allowed
 
     def _answer(self, body: object) -> None:
         self.send_response(200)
@@ -83,6 +95,14 @@ def test_it_deploys_no_application_and_waits_until_all_have_gone(dashboard: Dash
     assert delete_applications(processes, CONFIG, 10)
     assert dashboard.put == [{"http_options": {"port": 8000}, "applications": []}]
     assert dashboard.looks < 0
+
+
+def test_a_dashboard_behind_a_token_is_shown_it(dashboard: Dashboard) -> None:
+    dashboard.token = "the token"
+    processes = family(Process("ray/dashboard/dashboard.py", dashboard.server_address[1]))
+    assert not delete_applications(processes, CONFIG, 10)
+    assert not delete_applications(processes, CONFIG, 10, "another")
+    assert delete_applications(processes, CONFIG, 10, "the token")
 
 
 def test_patience_has_an_end(dashboard: Dashboard) -> None:
