@@ -77,7 +77,8 @@ def test_the_dashboards_interface_wants_the_token(server: ServeApp) -> None:
     dashboard = server.server.dashboard()
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(f"{dashboard}api/serve/applications/", timeout=10)
-    assert refused.value.code == 401
+    with refused.value as answer:  # an open response, too
+        assert answer.code == 401
 
 
 @pytest.mark.integration
