@@ -68,7 +68,9 @@ def answered(what: str) -> Iterator[None]:
         raise Unanswered(error) from error
     except Exception as error:
         bug = None if isinstance(error, _ON_THE_WAY) else error
-        log.warning("%s: the call failed: %s: %s", what, type(error).__name__, error, exc_info=bug)
+        # Part of the template, by which repeated warnings are held back: those of its own kind.
+        failed = f"{what}: the call failed: %s: %s"
+        log.warning(failed, type(error).__name__, error, exc_info=bug)
         raise Unanswered(error) from error
 
 

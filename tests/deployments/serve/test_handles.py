@@ -105,6 +105,7 @@ async def test_what_a_replica_raises_is_one_failure_with_one_traceback(
     assert (caught.value.cause, type(caught.value)) == (error, Unanswered)
     (record,) = caplog.records
     assert record.getMessage().startswith("the load: the call failed: ")
+    assert record.msg.startswith("the load"), "which no repeated failure of another call holds back"
     assert record.exc_info is not None
     assert record.exc_info[1] is error
 
