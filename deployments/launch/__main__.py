@@ -46,8 +46,9 @@ def _run(config: Path, port: int | None, wish: str, scratch: Path) -> int:
     profile = choose_profile(wish, obstacle)
     check_certificate(content)
     check_port(address.host, address.port)
-    why = f", for {obstacle}" if wish == "auto" and obstacle else ""
-    log.info("starting with the %s profile%s; the first takes about half a minute", profile, why)
+    why = f" ({obstacle})" if wish == "auto" and obstacle else ""
+    words = "starting with the %s profile%s; the first start takes about half a minute"
+    log.info(words, profile, why)
     env = environment(profile, scratch, config)
     # In this order: a signal that is caught here is back at its default in the child, one that
     # is ignored (as in a shell's background job) would be ignored there too.
