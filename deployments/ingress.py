@@ -28,6 +28,7 @@ from deployments.metrics.gathering import Gathering
 from deployments.picture import OPENAPI, PictureRefused, answer, flown, read_body, read_query
 from deployments.serve.handles import apart, each_outcome
 from deployments.serve.logs import adopt_serve_logging
+from deployments.serve.outfitter import outfitter
 from deployments.serve.stopping import told_to_stop
 from deployments.session_store import StoreHandle
 from ingress.dispatch.flight import ModeFailed
@@ -104,6 +105,7 @@ class Ingress:
             settings.metrics.gather_timeout_s,
         )
         loop = asyncio.get_running_loop()
+        self._equipping = loop.create_task(outfitter(settings).run())
         self._renewing = loop.create_task(self._service.roll.run())
         self._draining = loop.create_task(self._drain_when_told())
 

@@ -19,6 +19,7 @@ from starlette.types import Message
 
 from deployments import ingress as module
 from deployments.metrics.exposition import written
+from deployments.serve.outfitter import Outfitter
 from ingress.settings import IngressSettings
 from models.catalog import MODES
 from tests.ingress.fakes import FakeAnalyst, FakeAnalyzer, FakeCensus, FakeStore
@@ -178,6 +179,7 @@ async def make(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Make]:
         }.items():
             play(monkeypatch, name, lambda *_, fake=fake: fake)
         play(monkeypatch, "told_to_stop", world.told.wait)
+        play(monkeypatch, "outfitter", lambda _: Outfitter(dict))
         pools = dict.fromkeys(MODES_HOSTED, world.pool)
         world.replica = OURS(settings, pools, Handle("stats"), Handle("session-store"))
         here.servable_object = world.replica
@@ -186,7 +188,8 @@ async def make(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Make]:
 
     yield make
     for world in made:
-        for task in (world.replica._renewing, world.replica._draining):
+        for name in ("_equipping", "_renewing", "_draining"):
+            task = getattr(world.replica, name)
             task.cancel()
         await end_calls(world.replica._service)
 
