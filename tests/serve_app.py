@@ -7,14 +7,18 @@ files is there for tests to read.
 
 from __future__ import annotations
 
+import os
 import re
+import secrets
+import subprocess
+import sys
 import tempfile
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import psutil
 import yaml
@@ -35,6 +39,7 @@ class ServeApp:
     ws: str
     scratch: Path
     server: Server
+    env: Mapping[str, str]
 
     def log(self) -> str:
         """Everything said so far: the console, then every log file of Serve's."""
@@ -87,6 +92,19 @@ class ServeApp:
             if sample.name == name and labels.items() <= sample.labels.items()
         )
 
+    def redeploy(self, adjust: Callable[[Any], None]) -> None:
+        """Deploy the same application, its args changed by ``adjust``, as an operator would."""
+        content = yaml.safe_load((self.scratch / "serve.yaml").read_text())
+        adjust(content["applications"][0]["args"])
+        changed = self.scratch / "changed.yaml"
+        changed.write_text(yaml.safe_dump(content))
+        dashboard = re.search(r"127\.0\.0\.1:\d+", self.console.read_text())
+        assert dashboard, "the console names the dashboard"
+        serve = str(Path(sys.executable).parent / "serve")
+        command = [serve, "deploy", "-a", f"http://{dashboard.group()}", str(changed)]
+        done = subprocess.run(command, env=self.env, timeout=60, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr.decode()
+
     def samples(self) -> list[Sample]:
         """Every sample of one scrape."""
         families = text_string_to_metric_families(self.get("metrics").decode())
@@ -103,7 +121,8 @@ def serve_app(
 ) -> Iterator[ServeApp]:
     """Start the application of configs/serve.yaml, its args changed by ``adjust``.
 
-    ``import_path`` names another builder of it.
+    ``profile`` is one of ``make run``'s, or "bare": Serve is told nothing. ``import_path`` names
+    another builder of the application.
     """
     # Ray's sockets are in here, and a socket's path has at most 107 bytes.
     with tempfile.TemporaryDirectory(prefix="seg") as folder:
@@ -117,15 +136,26 @@ def serve_app(
             content["applications"][0]["import_path"] = import_path
         config = scratch / "serve.yaml"
         config.write_text(yaml.safe_dump(content, sort_keys=False))
-        env = environment(profile, scratch, config)
+        env = _bare(scratch) if profile == "bare" else environment(profile, scratch, config)
         env |= {"RAY_TMPDIR": folder, "RAY_DEDUP_LOGS": "0"}
         with (
             (scratch / "console.log").open("wb") as console,
             Server(config, env, console) as server,
         ):
             app = ServeApp(
-                f"http://127.0.0.1:{port}/", f"ws://127.0.0.1:{port}/ws", scratch, server
+                f"http://127.0.0.1:{port}/", f"ws://127.0.0.1:{port}/ws", scratch, server, env
             )
             assert server.wait_until_ready(f"{app.http}health"), app.log()[-4000:]
             yield app
         assert not psutil.wait_procs(server.family, timeout=30)[1], "processes are left"
+
+
+def _bare(scratch: Path) -> dict[str, str]:
+    """The environment as it is, and what keeps the cluster of a test to itself.
+
+    A new cluster wants tokens by itself, and `serve deploy` has to be told so.
+    """
+    token = scratch / "token"  # else Ray writes one below the user's home
+    token.write_text(secrets.token_hex(32))
+    auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+    return {**os.environ, **auth, "RAY_USAGE_STATS_ENABLED": "0"}
