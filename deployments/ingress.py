@@ -29,6 +29,7 @@ from deployments.picture import OPENAPI, PictureRefused, answer, flown, read_bod
 from deployments.readiness import Readiness
 from deployments.serve.handles import apart, each_outcome
 from deployments.serve.logs import adopt_serve_logging
+from deployments.serve.outfitter import outfitter
 from deployments.serve.stopping import told_to_stop
 from deployments.session_store import StoreHandle
 from ingress.door.admission import is_operator, origin_allowed
@@ -113,6 +114,8 @@ class Ingress:
         self._renewing = loop.create_task(renewing)
         draining = kept_up("the drain", self._drain_when_told, bug)
         self._draining = loop.create_task(draining)
+        equipping = kept_up("the equipment of servers", outfitter(settings).run, bug)
+        self._equipping = loop.create_task(equipping)
 
     async def _drain_when_told(self) -> None:
         await told_to_stop()

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 import tempfile
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import psutil
@@ -23,6 +25,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from deployments.launch import token
 from deployments.launch.address import Address
 from deployments.launch.configuration import SERVE_YAML
 from deployments.launch.ports import free_port
@@ -38,6 +41,7 @@ class ServeApp:
     ws: str
     scratch: Path
     server: Server
+    env: Mapping[str, str]
 
     def log(self) -> str:
         """Everything said so far: the console, then every log file of Serve's."""
@@ -56,11 +60,6 @@ class ServeApp:
         """What the ingress replicas logged, from their own files."""
         files = sorted(self.scratch.glob("ray/session_2*/logs/serve/replica_*ingress*.log"))
         return "\n".join(path.read_text(errors="replace") for path in files)
-
-    def key(self) -> dict[str, str]:
-        """The environment of a command that may speak to the cluster."""
-        token = str(self.scratch / "token")
-        return {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": token}
 
     @property
     def port(self) -> int:
@@ -97,6 +96,19 @@ class ServeApp:
             if sample.name == name and labels.items() <= sample.labels.items()
         )
 
+    def redeploy(self, adjust: Callable[[Any], None]) -> None:
+        """Deploy the same application, its args changed by ``adjust``, as an operator would."""
+        content = yaml.safe_load((self.scratch / "serve.yaml").read_text())
+        adjust(content["applications"][0]["args"])
+        changed = self.scratch / "changed.yaml"
+        changed.write_text(yaml.safe_dump(content))
+        dashboard = re.search(r"127\.0\.0\.1:\d+", self.console.read_text())
+        assert dashboard, "the console names the dashboard"
+        serve = str(Path(sys.executable).parent / "serve")
+        command = [serve, "deploy", "-a", f"http://{dashboard.group()}", str(changed)]
+        done = subprocess.run(command, env=self.env, timeout=60, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr.decode()
+
     def samples(self) -> list[Sample]:
         """Every sample of one scrape."""
         families = text_string_to_metric_families(self.get("metrics").decode())
@@ -115,7 +127,8 @@ def serve_app(
 ) -> Iterator[ServeApp]:
     """Start the application of configs/serve.yaml, its args changed by ``adjust``.
 
-    ``import_path`` names another builder of it, ``http_options`` come over those of the file.
+    ``profile`` is one of ``make run``'s, or "bare": Serve is told nothing. ``import_path`` names
+    another builder of the application, ``http_options`` come over those of the file.
     """
     # Ray's sockets are in here, and a socket's path has at most 107 bytes.
     with tempfile.TemporaryDirectory(prefix="seg") as folder:
@@ -130,7 +143,7 @@ def serve_app(
             content["applications"][0]["import_path"] = import_path
         config = scratch / "serve.yaml"
         config.write_text(yaml.safe_dump(content, sort_keys=False))
-        env = environment(profile, scratch, config)
+        env = _bare(scratch) if profile == "bare" else environment(profile, scratch, config)
         env |= {"RAY_TMPDIR": folder, "RAY_DEDUP_LOGS": "0"}
         with (
             (scratch / "console.log").open("wb") as console,
@@ -138,7 +151,16 @@ def serve_app(
         ):
             address = Address.of(content)
             ws = f"{address.local.replace('http', 'ws', 1)}ws"
-            app = ServeApp(address.local, ws, scratch, server)
+            app = ServeApp(address.local, ws, scratch, server, env)
             assert server.wait_until_ready(address.ready), app.log()[-4000:]
             yield app
         assert not psutil.wait_procs(server.family, timeout=30)[1], "processes are left"
+
+
+def _bare(scratch: Path) -> dict[str, str]:
+    """The environment as it is, and what keeps the cluster of a test to itself.
+
+    A new cluster wants tokens by itself, and `serve deploy` has to be told so.
+    """
+    # Else Ray writes one below the user's home.
+    return {**os.environ, **token.variables_of(scratch), "RAY_USAGE_STATS_ENABLED": "0"}

@@ -1,8 +1,9 @@
 """The configuration that is run, as far as it concerns who starts Ray.
 
 Where it listens is decided here: the port of the command line wins over the file's. Of all that it
-says to the application, only what concerns connections is read, for uvicorn and the proxies are
-told of it through the environment. What is wrong with it, ``deployments.launch.arguments`` tells.
+says to the application, only what concerns connections is read, for HAProxy is told of it through
+the environment, and a stop must know how long a drain takes. What is wrong with it,
+``deployments.launch.arguments`` tells.
 """
 
 from __future__ import annotations

@@ -13,15 +13,14 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from deployments.args import IngressArgs
 from deployments.launch import token
 from deployments.launch.address import Address
 from deployments.launch.configuration import ingress_of
 from deployments.launch.ports import own_ports
 from deployments.launch.refusal import CannotStart
-from deployments.serve import variables
 
 BOTH: Mapping[str, str] = {
+    # What a proxy does before the application has told it; afterwards the yaml's args count.
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "deployments.serve.listener:configure_uvicorn",
     "RAY_USAGE_STATS_ENABLED": "0",
     # With usage reports off Ray's dashboard still asks the metadata addresses of three clouds
@@ -86,7 +85,7 @@ def choose_profile(wish: str, obstacle: str | None) -> str:
 def environment(profile: str, scratch: Path, config: Path) -> dict[str, str]:
     """The environment of ``serve run`` under ``profile``; what the user has set, wins."""
     ingress = ingress_of(config)
-    ours = {**BOTH, **_websocket(ingress), **token.variables_of(scratch)}
+    ours = {**BOTH, **token.variables_of(scratch)}
     if profile == "fast":
         ours.update({**FAST, **_haproxy_files(scratch)})
         # HAProxy's word for a client that neither sends nor takes anything. Pings pass well
@@ -101,16 +100,6 @@ def environment(profile: str, scratch: Path, config: Path) -> dict[str, str]:
         ours.update(own_ports())
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     return {**ours, **os.environ, "PATH": path}
-
-
-def _websocket(ingress: IngressArgs) -> dict[str, str]:
-    """What uvicorn must know of the configuration; it reads no yaml, so it is told here."""
-    return {
-        variables.WS_MAX_BYTES: str(ingress.limits.max_message_bytes),
-        variables.WS_PING_INTERVAL_S: str(ingress.keepalive.heartbeat_s),
-        variables.WS_PING_TIMEOUT_S: str(ingress.keepalive.timeout_s),
-        variables.WS_SEND_TIMEOUT_S: str(ingress.limits.send_timeout_s),
-    }
 
 
 def _haproxy_files(scratch: Path) -> dict[str, str]:

@@ -81,6 +81,7 @@ class Server:
         except subprocess.TimeoutExpired:
             log.warning("it did not stop within %g s and is killed", _GOODBYE_S)
             self._process.kill()
+            self._process.wait()
 
     @property
     def running(self) -> bool:

@@ -13,10 +13,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any
 
 import ray
-from ray._private import worker
+
+from deployments.serve.replica import ProbeLost, own_replica
 
 log = logging.getLogger("segstream.stopping")
 
@@ -25,17 +25,12 @@ _LOOK_EVERY_S = 0.1
 Look = Callable[[], bool]
 
 
-class ProbeLost(Exception):
-    """Serve's internals are not where this Ray's version had them."""
-
-
 def stop_flag() -> Look:
     """A look at this replica's flag; raises ProbeLost where it is not to be found."""
+    replica = own_replica()
     try:
-        actor: Any = worker.global_worker.actors[worker.global_worker.actor_id]
-        replica = actor._replica_impl
         flag = replica._shutting_down
-    except (AttributeError, KeyError) as error:
+    except AttributeError as error:
         raise ProbeLost(repr(error)) from error
     if not isinstance(flag, bool):
         raise ProbeLost(f"the flag is {flag!r}")

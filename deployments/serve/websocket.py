@@ -1,7 +1,8 @@
 """uvicorn's WebSocket, for peers that do not take what they are sent.
 
 It serves wherever clients connect: in Serve's proxy, or in the ingress replica
-in HAProxy mode.
+in HAProxy mode. The proxy may not be able to import this module: it is sent the classes by value
+(``deployments.serve.equipment``), so what they name here is theirs, uvicorn's, or a plain constant.
 
 Rules
 1. What waits in the socket's buffer leaves within ``patience_s``, or the connection is aborted.
@@ -14,20 +15,18 @@ Rules
    proxy tells the app how many bytes have gone to the socket, now and then, and the transport
    there waits for that.
 
-The class leans on insides of uvicorn, all named in ``NEEDED``; ``deployments.serve.listener``
+The class leans on insides of uvicorn, all named in ``NEEDED``; ``deployments.serve.equipment``
 uses it only where they exist.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 from typing import Any
 
 from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from deployments.serve.variables import WS_SEND_TIMEOUT_S
 from ingress.disconnects import DISCONNECTS
 from ingress.door.transport import ENDED, TAKEN, TAKEN_EVERY_BYTES
 
@@ -41,13 +40,17 @@ NEEDED = (
     "send",
 )
 
+_SILENT = "keepalive_timeout"
+_SILENT_CODE = DISCONNECTS[_SILENT].code
+
 
 class PatientWebSocket(WebSocketsSansIOProtocol):
     """One connection whose peer has ``patience_s`` to take what it was sent."""
 
+    patience_s: float  # of the class that the equipment makes of this one
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.patience_s = float(os.environ.get(WS_SEND_TIMEOUT_S, 10))
         self._stall: asyncio.TimerHandle | None = None
         self._farewell: asyncio.TimerHandle | None = None
 
@@ -62,12 +65,11 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
 
     def keepalive_timeout(self) -> None:
         if not (self.close_sent or self.transport.is_closing()):
-            row = DISCONNECTS["keepalive_timeout"]
-            assert row.code is not None
+            assert _SILENT_CODE is not None
             words = f"no ping was answered within {self.ping_timeout:g} s"
-            self._tell(row.name, row.code, words)
+            self._tell(_SILENT, _SILENT_CODE, words)
             # Before uvicorn says 1011, which is the code of a bug; only the first is sent.
-            self.conn.fail(row.code, words)
+            self.conn.fail(_SILENT_CODE, words)
             self._part()
         super().keepalive_timeout()
 

@@ -19,6 +19,7 @@ from starlette.types import Message
 
 from deployments import ingress as module
 from deployments.metrics.exposition import written
+from deployments.serve.outfitter import Outfitter
 from ingress.resume.parked import Renewal
 from ingress.settings import IngressSettings
 from models.catalog import MODES
@@ -181,6 +182,7 @@ async def make(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Make]:
         }.items():
             play(monkeypatch, name, lambda *_, fake=fake: fake)
         play(monkeypatch, "told_to_stop", world.told.wait)
+        play(monkeypatch, "outfitter", lambda _: Outfitter(dict))
         pools = dict.fromkeys(MODES_HOSTED, world.pool)
         world.replica = OURS(settings, pools, Handle("stats"), Handle("session-store"))
         here.servable_object = world.replica
@@ -190,7 +192,8 @@ async def make(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Make]:
     yield make
     for world in made:
         replica = world.replica
-        for task in (replica._renewing, replica._draining, replica._readiness._watching):
+        watching = replica._readiness._watching
+        for task in (replica._equipping, replica._renewing, replica._draining, watching):
             if task is not None:
                 task.cancel()
         await end_calls(world.replica._service)

@@ -4,6 +4,11 @@ Each is stopped before the next is started, and tests of this folder run first, 
 that the application of the other tests is not there at the same time. What runs
 before them all costs nothing; a test of redeploys or shutdowns starts its own with
 ``fault_app``.
+
+A third application is a bare ``serve run``: Serve knows nothing of ours but the yaml. There run
+the tests that are marked ``bare``: those in which uvicorn's own options, its WebSocket or Serve's
+proxy would do otherwise, had the application not equipped them. What a session does by itself is
+the same behind the same proxy, and is tested on ``default``.
 """
 
 from __future__ import annotations
@@ -14,12 +19,19 @@ from pathlib import Path
 import pytest
 
 from tests.faults.books import Books
-from tests.faults.fault_app import PROFILES, fault_app
+from tests.faults.fault_app import BARE, PROFILES, fault_app
 from tests.integration.pictures import astronaut, jpeg
 from tests.serve_app import ServeApp
 
 
-@pytest.fixture(scope="session", params=PROFILES)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    chosen = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
+    if "app" in metafunc.fixturenames and "app" not in chosen:
+        profiles = (*PROFILES, BARE) if metafunc.definition.get_closest_marker(BARE) else PROFILES
+        metafunc.parametrize("app", profiles, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
 def app(request: pytest.FixtureRequest) -> Iterator[ServeApp]:
     with fault_app(request.param) as running:
         yield running

@@ -11,6 +11,7 @@ import json
 import socket
 import struct
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -46,6 +47,7 @@ class RawClient:
         *,
         receive_buffer: int | None = None,
         greet: bool = True,
+        headers: Sequence[str] = (),
     ) -> None:
         self.v1 = dialect == "v1"
         self.seq = self.ack = 0
@@ -57,7 +59,7 @@ class RawClient:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         try:
             self._socket.connect(("127.0.0.1", port))
-            self._shake_hands(port)
+            self._shake_hands(port, headers)
             if greet:
                 self._greet()
         except BaseException:
@@ -80,7 +82,7 @@ class RawClient:
             self.say({"type": "hello", "client": "fault test"})
         self.welcome = self.next_message()  # or connected
 
-    def _shake_hands(self, port: int) -> None:
+    def _shake_hands(self, port: int, headers: Sequence[str]) -> None:
         lines = [
             "GET /ws HTTP/1.1",
             f"Host: 127.0.0.1:{port}",
@@ -89,6 +91,7 @@ class RawClient:
             f"Sec-WebSocket-Key: {base64.b64encode(bytes(16)).decode()}",
             "Sec-WebSocket-Version: 13",
             *([f"Sec-WebSocket-Protocol: {SUBPROTOCOL}"] if self.v1 else []),
+            *headers,
         ]
         self._socket.sendall("\r\n".join([*lines, "", ""]).encode())
         while b"\r\n\r\n" not in self._buffer:

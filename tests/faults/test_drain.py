@@ -9,17 +9,12 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import re
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
@@ -52,21 +47,13 @@ def doomed(request: pytest.FixtureRequest) -> Iterator[ServeApp]:
 
 
 def redeploy(app: ServeApp, **pool: Any) -> None:
-    """Deploy the same application with another argument, as an operator would.
+    """The first time it is the ingress that differs; then its pool, by ``pool``."""
 
-    The first time it is the ingress that differs; then its pool, by ``pool``.
-    """
-    content = yaml.safe_load((app.scratch / "serve.yaml").read_text())
-    args = content["applications"][0]["args"]
-    args["ingress"]["retry_ms"] = [400, 20_000]
-    args["pools"][0].update(pool)
-    changed = app.scratch / "changed.yaml"
-    changed.write_text(yaml.safe_dump(content))
-    dashboard = re.search(r"127\.0\.0\.1:\d+", app.console.read_text())
-    assert dashboard, "the console names the dashboard"
-    serve = str(Path(sys.executable).parent / "serve")
-    command = [serve, "deploy", "-a", f"http://{dashboard.group()}", str(changed)]
-    subprocess.run(command, check=True, env=app.key(), timeout=60, capture_output=True)
+    def adjust(args: Any) -> None:
+        args["ingress"]["retry_ms"] = [400, 20_000]
+        args["pools"][0].update(pool)
+
+    app.redeploy(adjust)
 
 
 class Bystander:

@@ -31,6 +31,7 @@ def test_a_close_frame_of_the_client_is_answered_with_the_same_code(
     books.one("client_close", code or 1005)
 
 
+@pytest.mark.bare
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("leave", [RawClient.fin, RawClient.rst])
 def test_a_connection_without_a_close_frame_is_lost(
@@ -40,6 +41,7 @@ def test_a_connection_without_a_close_frame_is_lost(
     books.one("connection_lost", 1005)
 
 
+@pytest.mark.bare
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_a_peer_behind_a_black_hole_is_noticed(app: ServeApp, books: Books, dialect: str) -> None:
     with FaultProxy(app.port) as way, RawClient(way.port, dialect):
@@ -76,6 +78,7 @@ BROKEN = {
 }  # fmt: skip
 
 
+@pytest.mark.bare
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("kind", BROKEN)
 def test_what_breaks_the_rules_is_closed_with_its_code(

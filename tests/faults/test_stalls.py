@@ -18,7 +18,7 @@ from tests.faults.crowd import Crowd, Memory, ceiling_bytes, sockets_return
 from tests.faults.fault_app import HEARTBEAT_S, SEND_TIMEOUT_S, TIMEOUT_S
 from tests.serve_app import ServeApp
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.bare]
 
 SILENT = ("keepalive_timeout", "slow_consumer")
 NOTICED_S = max(HEARTBEAT_S + TIMEOUT_S, SEND_TIMEOUT_S) + HEARTBEAT_S + 1.5  # a busy machine

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def command_line(process: psutil.Process) -> list[str]:
     return []
 
 
-def drive(app: ServeApp, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def drive(app: ServeApp, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     """Connect as a driver and run a task; the environment says with which token."""
     command = [sys.executable, "-c", DRIVER, cluster_of(app)]
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=90)
@@ -49,7 +50,7 @@ def drive(app: ServeApp, env: dict[str, str]) -> subprocess.CompletedProcess[str
 def test_a_driver_without_the_token_is_refused(server: ServeApp, tmp_path: Path, lie: str) -> None:
     other = tmp_path / "token"
     other.write_text("0" * 64)
-    env = server.key() | {"RAY_AUTH_TOKEN_PATH": str(other)}
+    env = {**server.env, "RAY_AUTH_TOKEN_PATH": str(other)}
     if lie == "disabled":
         env["RAY_AUTH_MODE"] = "disabled"
     done = drive(server, env)
@@ -59,7 +60,7 @@ def test_a_driver_without_the_token_is_refused(server: ServeApp, tmp_path: Path,
 
 @pytest.mark.integration
 def test_a_driver_with_the_token_is_let_in(server: ServeApp) -> None:
-    done = drive(server, server.key())
+    done = drive(server, server.env)
     assert "ran as" in done.stdout, done.stderr[-2000:]
 
 
@@ -68,7 +69,7 @@ def test_serves_own_commands_take_the_token(server: ServeApp) -> None:
     dashboard = server.server.dashboard()
     assert dashboard is not None
     command = [str(BIN / "serve"), "status", "-a", dashboard.rstrip("/")]
-    done = subprocess.run(command, env=server.key(), capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=server.env, capture_output=True, text=True, timeout=60)
     assert "status: RUNNING" in done.stdout, done.stderr[-2000:]
 
 

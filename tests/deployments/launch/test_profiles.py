@@ -65,17 +65,13 @@ def test_what_the_user_has_set_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert environment("default", tmp_path, SERVE_YAML)["RAY_SERVE_CONTROL_LOOP_INTERVAL_S"] == "7"
 
 
-def test_uvicorn_is_told_what_the_configuration_says(tmp_path: Path) -> None:
+def test_haproxy_is_told_what_the_configuration_says(tmp_path: Path) -> None:
     config = tmp_path / "serve.yaml"
     config.write_text(
         "applications: [{args: {ingress: {keepalive: {heartbeat_s: 3, timeout_s: 4},"
-        " limits: {max_message_bytes: 16777216, send_timeout_s: 5, hello_timeout_s: 6}}}}]"
+        " limits: {hello_timeout_s: 6}}}}]"
     )
     env = environment("fast", tmp_path, config)
-    assert env["SEGSTREAM_WS_PING_INTERVAL_S"] == "3.0"
-    assert env["SEGSTREAM_WS_PING_TIMEOUT_S"] == "4.0"
-    assert env["SEGSTREAM_WS_MAX_BYTES"] == "16777216"
-    assert env["SEGSTREAM_WS_SEND_TIMEOUT_S"] == "5.0"
     assert env["RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S"] == "14", "twice the silence that is allowed"
 
 
@@ -87,4 +83,5 @@ def test_of_what_is_wrong_with_the_configuration_uvicorn_is_told_the_defaults(
 ) -> None:
     config = tmp_path / "serve.yaml"
     config.write_text(content)
-    assert environment("default", tmp_path, config)["SEGSTREAM_WS_PING_INTERVAL_S"] == "10.0"
+    env = environment("fast", tmp_path, config)
+    assert env["RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S"] == "40", "twice the silence by default"

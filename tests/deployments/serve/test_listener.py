@@ -1,9 +1,10 @@
-"""uvicorn gets our options wherever Serve starts it, and each proxy its own middleware."""
+"""The first seconds of a server: equipped with the defaults as it is loaded, by whoever it is."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import uvicorn
@@ -12,63 +13,63 @@ from ray.serve._private import constants, http_util
 from starlette.types import Receive, Scope, Send
 
 from deployments.serve import listener
-from deployments.serve.listener import configure_uvicorn, websocket_options
-from deployments.serve.middleware import DropAfterLoss, RawWebSocket
-from deployments.serve.websocket import ReportingWebSocket
+from deployments.serve.equipment import equip, kit_for
+from deployments.serve.listener import configure_uvicorn
+from deployments.serve.websocket import PatientWebSocket, ReportingWebSocket
+from ingress.settings import IngressSettings, Keepalive
 
 
-@pytest.fixture
-def untouched_uvicorn() -> Iterator[None]:
-    before = uvicorn.Config.__init__
+@pytest.fixture(autouse=True)
+def _untouched_uvicorn() -> Iterator[None]:
+    before = uvicorn.Config.load
     yield
-    uvicorn.Config.__init__ = before  # type: ignore[method-assign]
+    uvicorn.Config.load = before  # type: ignore[method-assign]
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None: ...
 
 
-@pytest.mark.usefixtures("untouched_uvicorn")
-def test_every_config_made_afterwards_has_the_websocket_options(
+def loaded() -> Any:
+    config = uvicorn.Config(app)
+    config.load()
+    return config
+
+
+def test_every_server_is_loaded_with_the_defaults_until_the_application_is_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("RAY_SERVE_ENABLE_HA_PROXY", raising=False)
+    assert configure_uvicorn() == []
+    wrapped = uvicorn.Config.load
     configure_uvicorn()
-    wrapped = uvicorn.Config.__init__
-    configure_uvicorn()
-    assert uvicorn.Config.__init__ is wrapped, "the second call wraps nothing"
-    config = uvicorn.Config(app, ws_ping_timeout=3)
-    assert config.ws_max_size == 24 * 1024 * 1024
-    assert config.ws_ping_interval == 10
-    assert config.ws_ping_timeout == 3, "what a caller says wins"
+    assert uvicorn.Config.load is wrapped, "the second call wraps nothing"
+    config = loaded()
+    limits, keepalive = IngressSettings().limits, IngressSettings().keepalive
+    assert config.ws_max_size == limits.max_message_bytes
+    assert config.ws_ping_interval == keepalive.heartbeat_s
     assert config.ws_per_message_deflate is False
+    assert config.ws_protocol_class.patience_s == limits.send_timeout_s
+    settings = IngressSettings(keepalive=Keepalive(heartbeat_s=3))
+    equip(config, kit_for(settings, in_replica=False, since=1))
+    assert config.ws_ping_interval == 3
 
 
-def test_the_options_come_from_the_environment() -> None:
-    environ = {"SEGSTREAM_WS_MAX_BYTES": "1000", "SEGSTREAM_WS_PING_INTERVAL_S": "2.5"}
-    options = websocket_options(environ)
-    assert (options["ws_max_size"], options["ws_ping_interval"]) == (1000, 2.5)
-
-
-@pytest.mark.usefixtures("untouched_uvicorn")
-@pytest.mark.parametrize(("haproxy", "cls"), [("1", RawWebSocket), ("0", DropAfterLoss)])
-def test_each_proxy_has_its_own_middleware(
-    monkeypatch: pytest.MonkeyPatch, haproxy: str, cls: object
+@pytest.mark.parametrize(
+    ("haproxy", "actor", "websocket"),
+    [
+        ("1", "SERVE_REPLICA::segstream#ingress", PatientWebSocket),
+        ("1", f"{constants.SERVE_PROXY_NAME}-fallback-1", ReportingWebSocket),
+        ("0", f"{constants.SERVE_PROXY_NAME}-1", ReportingWebSocket),
+    ],
+)
+def test_each_server_is_equipped_for_the_process_that_it_is_in(
+    monkeypatch: pytest.MonkeyPatch, haproxy: str, actor: str, websocket: type
 ) -> None:
+    """Beside HAProxy there is a proxy of Serve's that stands in, and it is a proxy."""
     monkeypatch.setenv("RAY_SERVE_ENABLE_HA_PROXY", haproxy)
-    (middleware,) = configure_uvicorn()
-    assert middleware.cls is cls
-
-
-@pytest.mark.usefixtures("untouched_uvicorn")
-def test_the_proxy_that_stands_in_beside_haproxy_is_a_proxy(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("RAY_SERVE_ENABLE_HA_PROXY", "1")
-    monkeypatch.setattr(listener, "_actor_name", lambda: f"{constants.SERVE_PROXY_NAME}-fallback-1")
-    (middleware,) = configure_uvicorn()
-    chosen: object = middleware.cls
-    assert chosen is DropAfterLoss
-    assert websocket_options({"RAY_SERVE_ENABLE_HA_PROXY": "1"})["ws"] is ReportingWebSocket
+    monkeypatch.setattr(listener, "_actor_name", lambda: actor)
+    configure_uvicorn()
+    assert loaded().ws_protocol_class.__base__ is websocket
 
 
 def test_serve_still_reads_what_we_set() -> None:

@@ -7,7 +7,8 @@ import logging
 
 import pytest
 
-from deployments.serve.stopping import Look, ProbeLost, stop_flag, told_to_stop
+from deployments.serve.replica import ProbeLost
+from deployments.serve.stopping import Look, stop_flag, told_to_stop
 
 
 async def test_it_returns_when_the_flag_is_set_and_not_before() -> None:

@@ -5,26 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 import uvicorn
 from starlette.types import Message, Receive, Scope, Send
 
-from deployments.serve.listener import websocket_options, websocket_protocol
-from deployments.serve.middleware import DropAfterLoss
-from deployments.serve.websocket import NEEDED, PatientWebSocket, ReportingWebSocket
+from deployments.serve.equipment import equip, kit_for
+from deployments.serve.websocket import PatientWebSocket
 from ingress.door.transport import ENDED, TAKEN, TAKEN_EVERY_BYTES
+from ingress.settings import IngressSettings, Keepalive, SessionLimits
 from tests.faults.raw_client import RawClient, Seen
 
 PATIENCE_S = 0.5
 SLACK_S = 5.0
 
 Behaviour = Callable[[Receive, Send], Awaitable[None]]
-
-
-@pytest.fixture(autouse=True)
-def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SEGSTREAM_WS_SEND_TIMEOUT_S", str(PATIENCE_S))
 
 
 async def until(met: Callable[[], bool]) -> None:
@@ -79,9 +75,12 @@ async def uvicorn_with(
         finally:
             peer.done.set()
 
-    options = websocket_options({}) | {"ws_ping_interval": ping_s, "ws_ping_timeout": ping_s}
-    options["ws"] = websocket_protocol(in_replica)
-    config = uvicorn.Config(app, port=0, lifespan="off", log_level="critical", **options)
+    config = uvicorn.Config(app, port=0, lifespan="off", log_level="critical")
+    settings = IngressSettings(
+        keepalive=Keepalive(heartbeat_s=ping_s, timeout_s=ping_s),
+        limits=SessionLimits(send_timeout_s=PATIENCE_S),
+    )
+    equip(config, kit_for(settings, in_replica=in_replica, since=1))
     peer.server = uvicorn.Server(config)
     serving = asyncio.create_task(peer.server.serve())
     await until(lambda: peer.server.started)
@@ -108,6 +107,7 @@ async def flood(receive: Receive, send: Send) -> None:
     async def write() -> None:
         while True:
             await send({"type": "websocket.send", "bytes": bytes(100_000)})
+            await asyncio.sleep(0)  # what is dropped waits for nothing
 
     reader, writer = asyncio.create_task(read()), asyncio.create_task(write())
     await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_COMPLETED)
@@ -172,13 +172,9 @@ async def test_what_is_sent_between_the_last_ping_and_the_loss_is_dropped() -> N
             pass
         assert not protocol.disconnected, "the buffer holds it"
         result: Message = {"type": "websocket.send", "text": "a result"}
-        late.extend(await asyncio.gather(send(result), return_exceptions=True))
-
-        async def proxy(scope: Scope, receive: Receive, send: Send) -> None:
-            await send(result)
-
-        through = DropAfterLoss(proxy)({"type": "websocket"}, receive, send)
-        late.extend(await asyncio.gather(through, return_exceptions=True))
+        ways: tuple[Any, ...] = (protocol.send, send)  # uvicorn's own, and through the middleware
+        for way in ways:
+            late.extend(await asyncio.gather(way(result), return_exceptions=True))
 
     async with uvicorn_with(answer_late, in_replica=False, ping_s=0.2) as peer:
         with await client_of(peer):
@@ -219,15 +215,3 @@ async def test_the_replicas_own_socket_reports_nothing() -> None:
             await peer.ends()
     assert TAKEN not in peer.scope["extensions"]
     assert all(TAKEN not in message for message in peer.seen)
-
-
-def test_uvicorn_still_has_what_ours_needs() -> None:
-    theirs = PatientWebSocket.__base__
-    assert all(hasattr(theirs, name) for name in NEEDED)
-    assert websocket_protocol(in_replica=True) is PatientWebSocket
-    assert websocket_protocol(in_replica=False) is ReportingWebSocket
-
-
-def test_with_another_uvicorn_its_own_websocket_serves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deployments.serve.websocket.NEEDED", ("a_name_of_tomorrow",))
-    assert websocket_protocol(in_replica=True) == "auto"

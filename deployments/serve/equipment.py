@@ -1,0 +1,181 @@
+"""What every server that clients connect to is equipped with, while it runs.
+
+Serve starts uvicorn in each of its proxies and, with HAProxy in front, in each ingress replica, and
+gives it no WebSocket options. But a connection takes what the server's ``uvicorn.Config`` says at
+that moment, and the application can reach it: its own directly, a proxy's through Ray. So the
+settings of the yaml go the way of all others, through ``AppArgs`` to the ingress replica, and from
+there into the servers (``deployments.serve.outfitter`` says which and when).
+
+Rules
+1. A connection keeps what it was made with; the next one has what was put on last.
+2. The same kit twice is once. What was there before stays known, so a new kit replaces an old one
+   and does not lie on top of it.
+3. Of two kits that of the younger replica counts while it is renewed: in a redeploy both are there.
+   Where the younger has gone, as after a deploy that was taken back, the older counts again.
+4. A proxy need not be able to import us: it is Serve's, and started with another working directory
+   and runtime environment than the application's replicas. What goes there is pickled by value.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from ray import cloudpickle
+from starlette.types import ASGIApp
+
+from deployments.serve import headers, middleware
+from deployments.serve.headers import StrangersHeaders
+from deployments.serve.middleware import DropAfterLoss, RawWebSocket
+from ingress.settings import IngressSettings
+
+log = logging.getLogger("segstream.equipment")
+
+LEASE_S = 60.0
+
+# What of uvicorn.Config is leaned on, beside the options that a kit names.
+NEEDED = ("loaded", "load", "loaded_app", "ws_protocol_class")
+
+# The class of the actor that is named as a proxy and has no uvicorn, but HAProxy beside it.
+_HAPROXY = "HAProxyManager"
+
+
+@dataclass(frozen=True)
+class Kit:
+    """Options of ``uvicorn.Config``, the WebSocket class, and what lies around the app.
+
+    ``code`` tells versions of our classes apart, ``since`` replicas by age.
+    """
+
+    options: Mapping[str, float]
+    patience_s: float
+    websocket: type[asyncio.Protocol] | None  # None: uvicorn's own
+    middlewares: tuple[type[Any], ...]  # the last is the outermost
+    code: str
+    since: float
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        return (self.code, self.patience_s, *sorted(self.options.items()))
+
+
+def kit_for(settings: IngressSettings, *, in_replica: bool, since: float) -> Kit:
+    """The kit of a replica's own server, or of Serve's proxies.
+
+    permessage-deflate is off, for frames are compressed pictures; the largest message is more than
+    a session takes, so that the app can answer an oversized frame; pings are for plain clients.
+    """
+    own = RawWebSocket if in_replica else DropAfterLoss
+    return Kit(
+        options={
+            "ws_max_size": settings.limits.max_message_bytes,
+            "ws_ping_interval": settings.keepalive.heartbeat_s,
+            "ws_ping_timeout": settings.keepalive.timeout_s,
+            "ws_per_message_deflate": False,
+        },
+        patience_s=settings.limits.send_timeout_s,
+        websocket=_websocket(in_replica),
+        middlewares=(own, StrangersHeaders),
+        code=_code(),
+        since=since,
+    )
+
+
+def equip(config: Any, kit: Kit) -> None:
+    """Have the connections that are made from now on use ``kit``; all of it, or nothing.
+
+    Raises:
+        AttributeError: this uvicorn's Config is another.
+    """
+    if missing := [name for name in ("load", "loaded") if not hasattr(config, name)]:
+        raise AttributeError(f"uvicorn.Config has no {', '.join(missing)}")
+    if not config.loaded:
+        config.load()
+    if missing := [name for name in (*NEEDED, *kit.options) if not hasattr(config, name)]:
+        raise AttributeError(f"uvicorn.Config has no {', '.join(missing)}")
+    # Not a class of ours: the one who put it there may have had other code.
+    worn = getattr(config, "segstream", None)
+    now, since = time.monotonic(), kit.since
+    if worn and worn.key == kit.key:
+        since = max(since, worn.since)
+    elif worn and kit.since < worn.since and now < worn.renewed_at + LEASE_S:
+        return
+    else:
+        worn = SimpleNamespace(key=kit.key, app=worn.app if worn else config.loaded_app)
+        _put_on(config, kit, worn.app)
+    worn.since, worn.renewed_at = since, now
+    config.segstream = worn
+
+
+def _put_on(config: Any, kit: Kit, app: ASGIApp) -> None:
+    for name, value in kit.options.items():
+        setattr(config, name, value)
+    if kit.websocket:
+        ours = {"patience_s": kit.patience_s}
+        config.ws_protocol_class = type(kit.websocket.__name__, (kit.websocket,), ours)
+    for wrap in kit.middlewares:
+        app = wrap(app)
+    config.loaded_app = app
+
+
+def equip_proxy(kit: Kit, actor: Any) -> bool:
+    """In a proxy's process, where ``actor`` is it; False while it has no server yet.
+
+    The task that starts the server ends with it, and is kept.
+    """
+    if type(actor).__name__ == _HAPROXY:
+        return True
+    starting = actor._start_http_server_task
+    if not starting.done():
+        return False
+    _, server = starting.result()
+    equip(server.config, kit)
+    return True
+
+
+@contextmanager
+def by_value() -> Iterator[None]:
+    """What is pickled meanwhile carries our code with it."""
+    ours = [module for name in _SHIPPED if (module := sys.modules.get(name))]
+    for module in ours:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        for module in ours:
+            cloudpickle.unregister_pickle_by_value(module)
+
+
+_WEBSOCKET = "deployments.serve.websocket"
+_SHIPPED = (__name__, headers.__name__, middleware.__name__, _WEBSOCKET)
+
+
+def _code() -> str:
+    """One word for the code that is shipped."""
+    files = [sys.modules[name].__file__ for name in _SHIPPED if name in sys.modules]
+    sources = b"".join(Path(file).read_bytes() for file in files if file)
+    return hashlib.sha256(sources).hexdigest()
+
+
+def _websocket(in_replica: bool) -> type[asyncio.Protocol] | None:
+    """Our WebSocket for uvicorn, or None where this uvicorn lacks what ours needs."""
+    try:
+        from deployments.serve import websocket
+
+        ours = websocket.PatientWebSocket if in_replica else websocket.ReportingWebSocket
+        theirs = websocket.PatientWebSocket.__base__
+        if missing := [name for name in websocket.NEEDED if not hasattr(theirs, name)]:
+            raise ImportError(", ".join(missing))
+    except ImportError as error:
+        log.warning("this uvicorn has no %s: stalled clients are noticed late", error)
+        return None
+    return ours
