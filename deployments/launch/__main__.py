@@ -73,7 +73,8 @@ def _tell_of_dashboard(server: Server, env: Mapping[str, str]) -> None:
         log.info("dashboard: %s", page)
     if key := file_in(env):
         log.info("it asks for the token in %s", key)
-        log.info("Serve's commands take it so: RAY_AUTH_TOKEN_PATH=%s serve status", key)
+        command = f"RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH={key} serve status"
+        log.info("Serve's commands take it so: %s", command)
 
 
 @contextmanager

@@ -36,7 +36,7 @@ def server_config() -> uvicorn.Config:
 def kit(heartbeat_s: float = 3, *, since: float = 1, in_replica: bool = False) -> Kit:
     settings = IngressSettings(
         keepalive=Keepalive(heartbeat_s=heartbeat_s, timeout_s=4),
-        limits=SessionLimits(max_message_bytes=2**24, send_timeout_s=5),
+        limits=SessionLimits(max_message_bytes=2**24, send_timeout_s=5, hello_timeout_s=5),
     )
     return kit_for(settings, in_replica=in_replica, since=since)
 

@@ -78,7 +78,7 @@ async def uvicorn_with(
     config = uvicorn.Config(app, port=0, lifespan="off", log_level="critical")
     settings = IngressSettings(
         keepalive=Keepalive(heartbeat_s=ping_s, timeout_s=ping_s),
-        limits=SessionLimits(send_timeout_s=PATIENCE_S),
+        limits=SessionLimits(send_timeout_s=PATIENCE_S, hello_timeout_s=2 * ping_s),
     )
     equip(config, kit_for(settings, in_replica=in_replica, since=1))
     peer.server = uvicorn.Server(config)
