@@ -142,6 +142,7 @@ async def test_a_segmenter_that_is_replaced_answers_what_it_has(
 
 @pytest.mark.timeout(180)
 async def test_mode_and_view_survive_a_killed_ingress_replica(doomed: ServeApp) -> None:
+    wait_until(lambda: len(doomed.replicas("ingress")) == 1, "no predecessor is left to drain")
     lines = len(doomed.ended())
     async with connect(doomed.ws, subprotocols=[SUBPROTOCOL]) as socket:  # type: ignore[list-item]
         await socket.send('{"type":"hello"}')
