@@ -27,6 +27,8 @@ from ingress.wire.words import Dialect
 
 log = logging.getLogger("segstream.session")
 
+_BYE = kind_of(Bye)
+
 
 class Farewell:
     """The end of one session."""
@@ -99,13 +101,17 @@ class Farewell:
         )
 
     async def _say_goodbye(self, disconnect: Disconnect) -> None:
-        """Send ``bye`` where the dialect has that word, and it was not said: in DRAINING it was."""
-        owed = disconnect.by_server and self._connection.state is State.OPEN
-        if self._dialect is Dialect.V1 and owed and self._connection.is_open:
+        """Send ``bye`` where the dialect has that word and it was not said.
+
+        In DRAINING it was, unless the writer did not come to it before the end.
+        """
+        unsaid = self._connection.state is State.OPEN or self._outbox.holds(_BYE)
+        owed = self._dialect is Dialect.V1 and disconnect.by_server and unsaid
+        if owed and self._connection.is_open:
             bye = self._bye(disconnect)
             message, timeout_s = encoded(bye), self._service.settings.limits.close_timeout_s
             if await self._connection.send(message, timeout_s):
-                self._account.sent(kind_of(Bye), size_of(message))
+                self._account.sent(_BYE, size_of(message))
 
     def _bye(self, disconnect: Disconnect) -> Bye:
         settings, reason = self._service.settings, disconnect.reason

@@ -76,6 +76,10 @@ class Outbox:
         """Bytes that wait, notices of drops not counted."""
         return self._control_bytes + self._results_bytes
 
+    def holds(self, kind: str) -> bool:
+        """Whether a control message of that kind still waits."""
+        return any(outgoing.kind == kind for outgoing in self._control)
+
     def number(self, ring: ControlRing) -> None:
         """From here on, number what a resume may have to send again, and keep it in ``ring``."""
         self._ring = ring

@@ -8,7 +8,9 @@ import json
 import pytest
 
 from ingress.disconnects import Disconnect, disconnect_seen
+from ingress.session.life import Session
 from ingress.wire.pictures import Frame, encode_frame
+from ingress.wire.words import Dialect
 from tests.ingress.fakes import FakeTransport, lost
 from tests.ingress.session.meeting import HELLO, Lines, Returning, check_end, said, session, types
 from tests.ingress.turns import settle
@@ -128,3 +130,27 @@ async def test_a_restart_that_uvicorn_announced_is_not_the_clients_close(
         await running
     check_end(world, lines, "server_shutdown" if draining else "client_close")
     assert world.store.memory.parked == draining
+
+
+async def test_a_bye_that_the_writer_did_not_come_to_is_said_before_the_close(
+    world: World, peer: FakeTransport
+) -> None:
+    made = Session(world.service, peer, Dialect.V1)
+    await made.connection.accept(None)
+    assert made.connection.hello()
+    made.connection.greet()
+    made.announce()  # and no writer runs
+    await made._farewell.part(Disconnect("server_shutdown"))
+    assert types(peer) == ["bye"]
+    assert peer.closed is not None
+    assert peer.closed[0] == 1012
+
+
+async def test_a_bye_that_was_said_is_not_said_again(world: World, peer: FakeTransport) -> None:
+    async with session(world, peer) as made:
+        peer.come(HELLO)
+        await settle()
+        made.announce()
+        await settle()
+        made.end(Disconnect("server_shutdown"))
+    assert types(peer) == ["welcome", "bye"]
