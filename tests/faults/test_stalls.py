@@ -61,9 +61,13 @@ def test_a_client_that_is_stopped_is_noticed_and_let_go(
 
 
 def serves(app: ServeApp, clients: set[int]) -> bool:
-    """Whether a process of the server has a socket to one of these ports."""
+    """Whether a process of the server has a socket to one of these ports, from its own.
+
+    Ports alone say nothing: among themselves its processes use hundreds, and Linux gives one
+    number to several connections.
+    """
     return any(
-        link.raddr and link.raddr.port in clients
+        link.raddr and link.laddr.port == app.port and link.raddr.port in clients
         for process in app.server.family
         if process.is_running()
         for link in process.net_connections("tcp")
