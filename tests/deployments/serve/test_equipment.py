@@ -119,12 +119,6 @@ async def test_a_proxy_is_equipped_once_it_has_a_server() -> None:
     assert config.ws_ping_interval == 3
 
 
-def test_what_goes_by_the_name_of_a_proxy_and_has_haproxy_is_left_alone() -> None:
-    class HAProxyManager: ...
-
-    assert equip_proxy(kit(), HAProxyManager()) is True
-
-
 def test_a_proxy_that_is_another_says_so() -> None:
     with pytest.raises(AttributeError, match="_start_http_server_task"):
         equip_proxy(kit(), SimpleNamespace())
