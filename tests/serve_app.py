@@ -1,8 +1,8 @@
 """One real Serve application for all integration and browser tests of a run.
 
-It is started as an operator would, by ``serve run``, on a port and in a Ray
-temporary folder of its own, and what it says on the console and in Serve's log
-files is there for tests to read.
+It is started as an operator would, by ``serve run``, or by ``serve deploy`` onto a plain cluster
+(``tests.cluster``), on a port and in a Ray temporary folder of its own, and what it says on the
+console and in log files is there for tests to read.
 """
 
 from __future__ import annotations
@@ -28,9 +28,11 @@ from prometheus_client.samples import Sample
 from deployments.launch import token
 from deployments.launch.address import Address
 from deployments.launch.configuration import SERVE_YAML
+from deployments.launch.dashboard import dashboard_of
 from deployments.launch.ports import free_port
 from deployments.launch.profiles import environment
 from deployments.launch.server import Server
+from tests.cluster import Cluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class ServeApp:
     http: str
     ws: str
     scratch: Path
-    server: Server
+    server: Server | Cluster
     env: Mapping[str, str]
 
     def log(self) -> str:
@@ -82,6 +84,11 @@ class ServeApp:
         title = f"ServeReplica:segstream:{deployment}"
         return [p for p in self.server.family if p.is_running() and title in "".join(p.cmdline())]
 
+    def proxies(self) -> list[psutil.Process]:
+        """The processes of Serve's proxies; with HAProxy in front, the one that stands in for it."""
+        found = [p for p in self.server.family if p.is_running()]
+        return [p for p in found if "ProxyActor" in "".join(p.cmdline()[:1])]
+
     def get(self, path: str) -> bytes:
         """The body of an HTTP GET."""
         with urllib.request.urlopen(self.http + path, timeout=30) as response:
@@ -96,16 +103,21 @@ class ServeApp:
             if sample.name == name and labels.items() <= sample.labels.items()
         )
 
-    def redeploy(self, adjust: Callable[[Any], None]) -> None:
-        """Deploy the same application, its args changed by ``adjust``, as an operator would."""
+    def redeploy(self, adjust: Callable[[Any], None], import_path: str | None = None) -> None:
+        """Deploy as an operator would: the first configuration, its args changed by ``adjust``.
+
+        ``import_path`` names another builder of the application.
+        """
         content = yaml.safe_load((self.scratch / "serve.yaml").read_text())
-        adjust(content["applications"][0]["args"])
+        application = content["applications"][0]
+        adjust(application["args"])
+        application["import_path"] = import_path or application["import_path"]
         changed = self.scratch / "changed.yaml"
         changed.write_text(yaml.safe_dump(content))
-        dashboard = re.search(r"127\.0\.0\.1:\d+", self.console.read_text())
-        assert dashboard, "the console names the dashboard"
+        dashboard = dashboard_of(self.server.family)
+        assert dashboard, "no process of the server is the dashboard"
         serve = str(Path(sys.executable).parent / "serve")
-        command = [serve, "deploy", "-a", f"http://{dashboard.group()}", str(changed)]
+        command = [serve, "deploy", "-a", dashboard.rstrip("/"), str(changed)]
         done = subprocess.run(command, env=self.env, timeout=60, capture_output=True, check=False)
         assert done.returncode == 0, done.stderr.decode()
 
@@ -127,8 +139,9 @@ def serve_app(
 ) -> Iterator[ServeApp]:
     """Start the application of configs/serve.yaml, its args changed by ``adjust``.
 
-    ``profile`` is one of ``make run``'s, or "bare": Serve is told nothing. ``import_path`` names
-    another builder of the application, ``http_options`` come over those of the file.
+    ``profile`` is one of ``make run``'s, or Serve is told nothing: "bare" is ``serve run``, and
+    "deployed" ``serve deploy`` onto a plain cluster. ``import_path`` names another builder of the
+    application, ``http_options`` come over those of the file.
     """
     # Ray's sockets are in here, and a socket's path has at most 107 bytes.
     with tempfile.TemporaryDirectory(prefix="seg") as folder:
@@ -143,11 +156,13 @@ def serve_app(
             content["applications"][0]["import_path"] = import_path
         config = scratch / "serve.yaml"
         config.write_text(yaml.safe_dump(content, sort_keys=False))
-        env = _bare(scratch) if profile == "bare" else environment(profile, scratch, config)
+        bare = profile in ("bare", "deployed")
+        env = _bare(scratch) if bare else environment(profile, scratch, config)
         env |= {"RAY_TMPDIR": folder, "RAY_DEDUP_LOGS": "0"}
+        start = Cluster if profile == "deployed" else Server
         with (
             (scratch / "console.log").open("wb") as console,
-            Server(config, env, console) as server,
+            start(config, env, console) as server,
         ):
             address = Address.of(content)
             ws = f"{address.local.replace('http', 'ws', 1)}ws"

@@ -1,8 +1,9 @@
 """What the server writes down about connections, and whether it adds up.
 
-A ``Books`` is opened before something is done to one client, and closed by
+A ``Books`` is opened before something is done to a client, and closed by
 ``one``: exactly one disconnect must have been counted and logged meanwhile,
-nothing left behind, and no traceback written.
+nothing left behind, and no traceback written. ``some`` is the same of several
+clients to whom the same was done, so that their deadlines pass together.
 """
 
 from __future__ import annotations
@@ -43,19 +44,26 @@ class Books:
 
         It has one of ``codes``, and the end cost no traceback where there are no ``bugs``.
         """
+        (line,) = self.some(1, reason, *codes, bugs=bugs)
+        return line
+
+    def some(self, count: int, reason: str, *codes: int, bugs: int = 0) -> list[str]:
+        """Exactly ``count`` connections ended, all as ``one`` has it; returns their log lines."""
         row = DISCONNECTS[reason]
-        wait_until(lambda: bool(self.lines()), "a log line")
-        wait_until(self._settled, "the connection and its tasks have ended")
+        wait_until(lambda: len(self.lines()) >= count, "a log line of each")
+        wait_until(self._settled, "the connections and their tasks have ended")
         ends = self._ended()
         ends.subtract(self._ends)
-        assert +ends == {(reason, str(row.initiator)): 1}
-        (line,) = self.lines()
-        assert f"ended: {reason} by {row.initiator}," in line
-        assert any(f"code {code}," in line for code in codes), line
-        assert line.split()[0] == logging.getLevelName(row.level)
+        assert +ends == {(reason, str(row.initiator)): count}
+        lines = self.lines()
+        assert len(lines) == count
+        for line in lines:
+            assert f"ended: {reason} by {row.initiator}," in line
+            assert any(f"code {code}," in line for code in codes), line
+            assert line.split()[0] == logging.getLevelName(row.level)
         if not bugs:
             self.no_stumble()
-        return line
+        return lines
 
     def lines(self) -> list[str]:
         """The log lines of sessions that have ended since."""

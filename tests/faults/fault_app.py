@@ -7,8 +7,9 @@ from typing import Any
 
 from tests.serve_app import ServeApp, serve_app
 
-PROFILES = ("default", "fast")
-BARE = "bare"
+MAKE_RUN = ("default", "fast")
+BARE, DEPLOYED = "bare", "deployed"  # Serve is told nothing of ours but the yaml
+PROFILES = (*MAKE_RUN, BARE, DEPLOYED)
 MAX_SESSIONS = 24
 HEARTBEAT_S, TIMEOUT_S = 1.0, 2.0  # with less, a live client on a busy machine is too late
 SEND_TIMEOUT_S = 2.5

@@ -11,6 +11,7 @@ import json
 import socket
 import struct
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -178,6 +179,16 @@ class RawClient:
             elif opcode == TEXT:
                 messages.append(json.loads(payload))
                 self.pong()
+
+    def between_pings_s(self) -> float:
+        """What passes between the next two pings that are sent to a plain client."""
+        seen: list[float] = []
+        while len(seen) < 2:
+            opcode, payload = self.read()
+            if opcode == PING:
+                seen.append(time.monotonic())
+                self.send(PONG, payload)
+        return seen[1] - seen[0]
 
     def end(self) -> Seen:
         """Read until the end, and say what it looked like."""

@@ -121,9 +121,8 @@ def test_an_ingress_replica_that_dies_is_replaced(
 def test_a_proxy_that_dies_is_the_infrastructures_fault(
     app: ServeApp, books: Books, picture: bytes
 ) -> None:
-    proxies = [p for p in app.server.family if p.is_running() and "ProxyActor" in p.cmdline()[0]]
     with RawClient(app.port, "plain") as plain, RawClient(app.port, "v1") as v1:
-        killed(*proxies)
+        killed(*app.proxies())
         assert plain.end() == v1.end() == Seen(1006)
     wait_until(lambda: answers(app, picture), "a new proxy serves", RESTART_S)
     wait_until(lambda: len(lost(books)) == 2, "both are written down")

@@ -1,10 +1,11 @@
-"""The rows of the disconnect table, one by one, on both of Serve's proxies."""
+"""The rows of the disconnect table, one by one, however the server was started."""
 
 from __future__ import annotations
 
 import re
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
@@ -31,7 +32,6 @@ def test_a_close_frame_of_the_client_is_answered_with_the_same_code(
     books.one("client_close", code or 1005)
 
 
-@pytest.mark.bare
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("leave", [RawClient.fin, RawClient.rst])
 def test_a_connection_without_a_close_frame_is_lost(
@@ -41,13 +41,11 @@ def test_a_connection_without_a_close_frame_is_lost(
     books.one("connection_lost", 1005)
 
 
-@pytest.mark.bare
-@pytest.mark.parametrize("dialect", DIALECTS)
-def test_a_peer_behind_a_black_hole_is_noticed(app: ServeApp, books: Books, dialect: str) -> None:
-    with FaultProxy(app.port) as way, RawClient(way.port, dialect):
+def test_peers_behind_a_black_hole_are_noticed(app: ServeApp, books: Books) -> None:
+    with FaultProxy(app.port) as way, RawClient(way.port, "plain"), RawClient(way.port, "v1"):
         way.blackhole()
         asked = time.monotonic()
-        books.one("keepalive_timeout", 4201)
+        books.some(2, "keepalive_timeout", 4201)
     assert time.monotonic() - asked < HEARTBEAT_S + TIMEOUT_S + HEARTBEAT_S + 1
 
 
@@ -78,7 +76,6 @@ BROKEN = {
 }  # fmt: skip
 
 
-@pytest.mark.bare
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("kind", BROKEN)
 def test_what_breaks_the_rules_is_closed_with_its_code(
@@ -97,12 +94,15 @@ def test_a_client_that_says_no_hello_is_let_go(app: ServeApp, books: Books) -> N
     books.one("hello_timeout", 4001)
 
 
-@pytest.mark.parametrize("dialect", DIALECTS)
-def test_a_client_that_only_shows_life_is_idle(app: ServeApp, books: Books, dialect: str) -> None:
-    with RawClient(app.port, dialect) as client:
-        _, seen = client.live()
-    assert seen == Seen(4000, "no frame and no command for 5 s")
-    books.one("idle_timeout", 4000)
+def test_clients_that_only_show_life_are_idle(app: ServeApp, books: Books) -> None:
+    with (
+        RawClient(app.port, "plain") as plain,
+        RawClient(app.port, "v1") as v1,
+        ThreadPoolExecutor() as lives,
+    ):
+        seen = [seen for _, seen in lives.map(RawClient.live, (plain, v1))]
+    assert seen == [Seen(4000, "no frame and no command for 5 s")] * 2
+    books.some(2, "idle_timeout", 4000)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)

@@ -1,4 +1,4 @@
-"""Two thousand connections that come and go with random faults, on both of Serve's proxies."""
+"""Two thousand connections that come and go with random faults, with and without `make run`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.faults.books import Books
-from tests.faults.fault_app import PROFILES, fault_app
+from tests.faults.fault_app import BARE, MAKE_RUN, fault_app
 from tests.faults.fault_proxy import FaultProxy
 from tests.faults.raw_client import TEXT, ConnectionEnded, RawClient
 from tests.integration.pictures import astronaut, jpeg
@@ -22,7 +22,7 @@ CONNECTIONS, AT_ONCE = 2000, 12
 PICTURE = jpeg(astronaut()[::4, ::4])
 
 
-@pytest.fixture(scope="module", params=PROFILES)
+@pytest.fixture(scope="module", params=(*MAKE_RUN, BARE))
 def app(request: pytest.FixtureRequest) -> Iterator[ServeApp]:
     with fault_app(request.param) as running:
         yield running

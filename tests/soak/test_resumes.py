@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.faults.books import Books
-from tests.faults.fault_app import PROFILES, shortened
+from tests.faults.fault_app import MAKE_RUN, shortened
 from tests.integration.pictures import astronaut, jpeg
 from tests.integration.returning_client import lose_and_return
 from tests.serve_app import ServeApp, serve_app
@@ -23,7 +23,7 @@ def room_for_the_abandoned(args: Any) -> None:
     args["ingress"]["admission"] = {"max_sessions": 200}
 
 
-@pytest.fixture(scope="module", params=PROFILES)
+@pytest.fixture(scope="module", params=MAKE_RUN)
 def app(request: pytest.FixtureRequest) -> Iterator[ServeApp]:
     with serve_app(request.param, room_for_the_abandoned) as running:
         yield running

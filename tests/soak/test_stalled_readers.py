@@ -10,7 +10,7 @@ import pytest
 from ingress.door.transport import WINDOW_BYTES
 from tests.faults.books import Books
 from tests.faults.crowd import Crowd, Memory, ceiling_bytes, sockets_return
-from tests.faults.fault_app import PROFILES
+from tests.faults.fault_app import BARE, MAKE_RUN
 from tests.integration.pictures import astronaut, jpeg
 from tests.serve_app import ServeApp, serve_app
 
@@ -26,7 +26,7 @@ def one_mode(args: Any) -> None:
     args["ingress"]["keepalive"] = {"heartbeat_s": 30, "timeout_s": 30}
 
 
-@pytest.fixture(scope="module", params=PROFILES)
+@pytest.fixture(scope="module", params=(*MAKE_RUN, BARE))
 def app(request: pytest.FixtureRequest) -> Iterator[ServeApp]:
     with serve_app(request.param, one_mode) as running:
         yield running
