@@ -34,6 +34,8 @@ from deployments.launch.profiles import environment
 from deployments.launch.server import Server
 from tests.cluster import Cluster
 
+_LOGS = ("serve/*.log", "worker-*.err", "worker-*.out")
+
 
 @dataclass(frozen=True, slots=True)
 class ServeApp:
@@ -46,12 +48,17 @@ class ServeApp:
     env: Mapping[str, str]
 
     def log(self) -> str:
-        """Everything said so far: the console, then every log file of Serve's."""
+        """Everything said so far, in all of ``log_files``."""
         return "\n".join(path.read_text(errors="replace") for path in self.log_files())
 
     def log_files(self) -> list[Path]:
-        """The console, then every log file of Serve's."""
-        return [self.console, *sorted(self.scratch.glob("ray/session_2*/logs/serve/*.log"))]
+        """The console, Serve's log files, and what its processes wrote past them.
+
+        Under ``serve run`` the last is on the console too; a cluster shows it to nobody.
+        """
+        logs = self.scratch.glob("ray/session_2*/logs")
+        files = (file for folder in logs for name in _LOGS for file in folder.glob(name))
+        return [self.console, *sorted(files)]
 
     def ended(self, since: int = 0) -> list[str]:
         """The log lines of sessions that ended, from the replicas' own files."""
@@ -85,7 +92,7 @@ class ServeApp:
         return [p for p in self.server.family if p.is_running() and title in "".join(p.cmdline())]
 
     def proxies(self) -> list[psutil.Process]:
-        """The processes of Serve's proxies; with HAProxy in front, the one that stands in for it."""
+        """The processes of Serve's proxies, the one that stands in for HAProxy among them."""
         found = [p for p in self.server.family if p.is_running()]
         return [p for p in found if "ProxyActor" in "".join(p.cmdline()[:1])]
 

@@ -19,6 +19,7 @@ from tests.serve_app import ServeApp
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(900)]
 
 CONNECTIONS, AT_ONCE = 2000, 12
+WORDS = ("Traceback", "Error")
 PICTURE = jpeg(astronaut()[::4, ::4])
 
 
@@ -97,10 +98,16 @@ def into_a_black_hole(app: ServeApp, seed: int) -> str:
         return "black hole, with an answer on its way"
 
 
+def count(app: ServeApp, word: str) -> int:
+    """Lines that have it, in all that any process of the server wrote."""
+    return sum(word in line for line in app.log().splitlines())
+
+
 def test_two_thousand_connections_cost_one_line_each_and_nothing_else(
     app: ServeApp, record_property: Callable[[str, object], None]
 ) -> None:
     books = Books(app)
+    words = {word: count(app, word) for word in WORDS}
     accepted = app.metric("segstream_ws_connections_total")
     with ThreadPoolExecutor(AT_ONCE) as pool:
         lives = [
@@ -111,8 +118,13 @@ def test_two_thousand_connections_cost_one_line_each_and_nothing_else(
     record_property("drawn", dict(drawn))
     settled = Books(app)  # nothing open, nothing under way, accepted = ended
     assert app.metric("segstream_ws_connections_total") - accepted == CONNECTIONS
+    ended = app.metric("segstream_ws_disconnects_total")
+    record_property("balance", app.metric("segstream_ws_connections_total") - ended)
     record_property("lines_per_disconnect", len(books.lines()) / CONNECTIONS)
     assert len(books.lines()) == CONNECTIONS
     assert not settled.lines()
+    for word, before in words.items():
+        record_property(f"lines_with_{word}", count(app, word) - before)
+        assert count(app, word) == before
     assert app.metric("segstream_unhandled_exceptions_total") == 0
     books.no_stumble()
