@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from tests.faults.books import Books, wait_until
+from tests.faults.fault_app import BARE, DEPLOYED, HEARTBEAT_S
 from tests.faults.raw_client import ConnectionEnded, RawClient, Seen
 from tests.serve_app import ServeApp
 
@@ -38,9 +39,10 @@ def answers(app: ServeApp, picture: bytes) -> bool:
     return False
 
 
-def killed(process: psutil.Process) -> None:
-    process.kill()
-    psutil.wait_procs([process], timeout=10)
+def killed(*processes: psutil.Process) -> None:
+    for process in processes:
+        process.kill()
+    psutil.wait_procs(processes, timeout=10)
 
 
 def ride_out(client: RawClient, picture: bytes, begun: Event, dead: Event) -> set[str]:
@@ -117,20 +119,32 @@ def test_an_ingress_replica_that_dies_is_replaced(
     Books(app)  # which begins its accounts anew, and balances them
 
 
-@pytest.mark.parametrize("app", ["default"], indirect=True)
-def test_a_proxy_that_dies_is_the_infrastructures_fault(
-    app: ServeApp, books: Books, picture: bytes
+@pytest.mark.parametrize("app", ["default", BARE, DEPLOYED], indirect=True)
+def test_a_proxy_that_dies_is_the_infrastructures_fault_and_its_successor_is_equipped(
+    app: ServeApp, books: Books
 ) -> None:
+    """As on a node that joins, the name of the new one is there before it listens."""
+    before = app.proxies()
     with RawClient(app.port, "plain") as plain, RawClient(app.port, "v1") as v1:
-        killed(*app.proxies())
+        killed(*before)
         assert plain.end() == v1.end() == Seen(1006)
-    wait_until(lambda: answers(app, picture), "a new proxy serves", RESTART_S)
+    wait_until(lambda: is_there(app), "a new proxy serves", RESTART_S)
     wait_until(lambda: len(lost(books)) == 2, "both are written down")
     assert all("ended: proxy_lost by infrastructure" in line for line in lost(books))
     assert all(line.startswith("WARNING") for line in lost(books))
+    with RawClient(app.port) as client:
+        assert client.between_pings_s() == pytest.approx(HEARTBEAT_S, abs=0.5)
+    assert not {p.pid for p in before} & {p.pid for p in app.proxies()}
     Books(app)  # and accounted for
+
+
+def is_there(app: ServeApp) -> bool:
+    """Whether a client is let in; the first that is has a proxy that has just begun to listen."""
+    with suppress(ConnectionEnded, ConnectionError, AssertionError), RawClient(app.port):
+        return True
+    return False
 
 
 def lost(books: Books) -> list[str]:
     """The lines of all but the clients that looked whether the server is back."""
-    return [line for line in books.lines() if "client_close" not in line]
+    return [line for line in books.lines() if "connection_lost" not in line]
