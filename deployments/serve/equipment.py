@@ -33,9 +33,10 @@ from typing import Any
 from ray import cloudpickle
 from starlette.types import ASGIApp
 
-from deployments.serve import headers, middleware
+from deployments.serve import headers, middleware, peers
 from deployments.serve.headers import StrangersHeaders
 from deployments.serve.middleware import DropAfterLoss, RawWebSocket
+from deployments.serve.peers import name_peers
 from ingress.settings import IngressSettings
 
 log = logging.getLogger("segstream.equipment")
@@ -128,12 +129,14 @@ def _put_on(config: Any, kit: Kit, app: ASGIApp) -> None:
 
 
 def equip_proxy(kit: Kit, actor: Any) -> bool:
-    """In a proxy's process, where ``actor`` is it; False while it has no server yet.
+    """In a proxy's process, where ``actor`` is it; False while that is not done yet.
+
+    HAProxy has no uvicorn beside it, and is told to name peers.
 
     The task that starts the server ends with it, and is kept.
     """
     if type(actor).__name__ == _HAPROXY:
-        return True
+        return name_peers(actor)
     starting = actor._start_http_server_task
     if not starting.done():
         return False
@@ -156,7 +159,7 @@ def by_value() -> Iterator[None]:
 
 
 _WEBSOCKET = "deployments.serve.websocket"
-_SHIPPED = (__name__, headers.__name__, middleware.__name__, _WEBSOCKET)
+_SHIPPED = (__name__, headers.__name__, middleware.__name__, peers.__name__, _WEBSOCKET)
 
 
 def _code() -> str:

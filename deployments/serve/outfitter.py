@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import cache, partial
+from math import inf, isfinite
 from typing import Any, TypeVar
 
 import ray
@@ -54,6 +54,12 @@ class Outfitter:
         self._find = find
         self._clock = clock
         self._due_at: dict[str, float] = {}
+        self._seen: frozenset[str] = frozenset()
+
+    def named_peers(self) -> bool:
+        """Whether every proxy that was seen is equipped, HAProxy to name the peers of requests."""
+        proxies = self._seen - {_OWN}
+        return bool(proxies) and all(isfinite(self._due_at.get(name, inf)) for name in proxies)
 
     async def run(self) -> None:
         """Look, again and again."""
@@ -64,7 +70,7 @@ class Outfitter:
     async def look(self) -> None:
         """Equip what is new, and renew what is due."""
         servers = await self._attempt(_ALL, partial(asyncio.to_thread, self._find)) or {}
-        now = self._clock()
+        now, self._seen = self._clock(), frozenset(servers)
         self._due_at = {name: due for name, due in self._due_at.items() if name in servers}
         due = [name for name in servers if self._due_at.get(name, now) <= now]
         await asyncio.gather(*(self._equip(name, servers[name]) for name in due))
@@ -81,12 +87,17 @@ class Outfitter:
         except (RayActorError, TimeoutError):
             return None  # it died, or is still starting; the next look sees
         except Exception as error:  # noqa: BLE001 - a new Ray or uvicorn may raise anything here
-            self._due_at[what] = math.inf
+            self._due_at[what] = inf
             log.warning(
                 "Ray %s hides the server of %s (%r): clients get uvicorn's own limits and pings",
                 ray.__version__, what, error,
             )  # fmt: skip
             return None
+
+
+def behind_haproxy(environ: Mapping[str, str]) -> bool:
+    """Whether clients of this replica come by way of HAProxy."""
+    return environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1"
 
 
 def outfitter(settings: IngressSettings) -> Outfitter:

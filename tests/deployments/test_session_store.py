@@ -13,6 +13,7 @@ from ray.exceptions import RayActorError
 
 from deployments import session_store
 from deployments.session_store import SessionKeeper, StoreHandle
+from ingress.policy import Admission
 from ingress.resume.parked import (
     Claim,
     ClaimRefused,
@@ -72,7 +73,7 @@ class Cluster:
     def start(self) -> SessionKeeper:
         """A new replica, which the handle reaches from now on."""
         self.told.append(asyncio.Event())
-        self.remote.keeper = keeper = SessionKeeper(Resume(store_timeout_s=1))
+        self.remote.keeper = keeper = SessionKeeper(Resume(store_timeout_s=1), Admission())
         self._keepers.append(keeper)
         return keeper
 

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ingress.admission.gate import Visitor
 from ingress.disconnects import Disconnect
 from ingress.dispatch.flight import ModeFailed
 from ingress.door.connection import TransportLost
@@ -19,6 +20,7 @@ from ingress.resume.memory_store import MemoryStore
 from ingress.resume.parked import Claim, Parked, Renewal, StoreLost, Title
 from ingress.resume.roll import Roll
 from ingress.settings import Resume
+from ingress.wire.words import SUBPROTOCOL, Dialect
 from models.work import FrameOutcome, FrameRequest, FrameResult
 
 
@@ -67,6 +69,11 @@ class FakeTransport:
         if self.dead:
             raise TransportLost
         await asyncio.sleep(0)
+
+
+def visitor(dialect: Dialect = Dialect.V1, origin: str | None = None) -> Visitor:
+    """Somebody whom the gate let through."""
+    return Visitor(SUBPROTOCOL if dialect is Dialect.V1 else None, origin)
 
 
 def lost() -> Disconnect:
@@ -169,10 +176,13 @@ class FakeStore:
         return self.memory.park(session, title, parked, await self._now())
 
     async def claim(
-        self, session: str, token: bytes, origin: str | None, new_token: bytes, *, orphaned: bool
-    ) -> Claim:
+        self, session: str, token: bytes, origin: str | None, new_token: bytes, *, orphaned: bool,
+        principal: str | None = None,
+    ) -> Claim:  # fmt: skip
         now = await self._now()
-        return self.memory.claim(session, token, origin, new_token, now, orphaned=orphaned)
+        return self.memory.claim(
+            session, token, origin, new_token, now, orphaned=orphaned, principal=principal
+        )
 
     async def release(self, session: str) -> bool:
         await self._now()
