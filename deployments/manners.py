@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from deployments.serve.middleware import PEER
 from ingress.admission.gate import Gate, Knock
 from ingress.admission.refusal import Refused
 
@@ -102,7 +103,8 @@ def knock_of(scope: Scope | Mapping[str, Any]) -> Knock:
     for raw_name, raw_value in scope["headers"]:
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    peer: Sequence[Any] = scope.get("client") or (None,)
+    kept = (scope.get("extensions") or {}).get(PEER) or scope
+    peer: Sequence[Any] = kept.get("client") or (None,)
     offered = scope.get("subprotocols") or ()
     return Knock(peer[0], headers, scope.get("scheme", ""), tuple(offered))
 

@@ -35,7 +35,7 @@ from starlette.types import ASGIApp
 
 from deployments.serve import headers, middleware, peers
 from deployments.serve.headers import StrangersHeaders
-from deployments.serve.middleware import DropAfterLoss, RawWebSocket
+from deployments.serve.middleware import DropAfterLoss, RawWebSocket, SocketPeer
 from deployments.serve.peers import name_peers
 from ingress.settings import IngressSettings
 
@@ -85,7 +85,7 @@ def kit_for(settings: IngressSettings, *, in_replica: bool, since: float) -> Kit
         },
         patience_s=settings.limits.send_timeout_s,
         websocket=_websocket(in_replica),
-        middlewares=(own, StrangersHeaders),
+        middlewares=(own, StrangersHeaders, SocketPeer),
         code=_code(),
         since=since,
     )

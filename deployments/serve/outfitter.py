@@ -57,9 +57,9 @@ class Outfitter:
         self._seen: frozenset[str] = frozenset()
 
     def named_peers(self) -> bool:
-        """Whether every proxy that was seen is equipped, HAProxy to name the peers of requests."""
-        proxies = self._seen - {_OWN}
-        return bool(proxies) and all(isfinite(self._due_at.get(name, inf)) for name in proxies)
+        """Whether all that was seen is equipped: HAProxy names peers, our server keeps them."""
+        due_at = [self._due_at.get(name, inf) for name in self._seen]
+        return bool(due_at) and all(map(isfinite, due_at))
 
     async def run(self) -> None:
         """Look, again and again."""

@@ -3,7 +3,8 @@
 Behind it every client comes from HAProxy's own address, and Serve's configuration of it says
 nothing of theirs. One rule more in its template does, and writes over what a client may have sent
 by that name. Serve writes the file anew and reloads HAProxy at every change of replicas, and once
-at our word. Where the template is another than we know, the error says so, and addresses stay unknown.
+at our word. Where the template is another than we know, the error says so, and addresses stay
+unknown.
 """
 
 from __future__ import annotations

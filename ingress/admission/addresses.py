@@ -4,11 +4,11 @@ Rules
 1. Forwarding headers are believed of loopback and of the proxies that the operator named, nobody
    else. Of the addresses in X-Forwarded-For the rightmost that is no such proxy's is the client's:
    what stands left of it the client may have written itself.
-2. uvicorn does the same for loopback before we see the request, so the peer may be the client
-   already. What it took stands in the header still, and that is how it is recognized.
-3. Serve's HAProxy, which hides the peer, names it in a header of ours (``deployments.serve``). It
-   is believed of loopback, and only while ``named_peers`` says that HAProxy writes over what a
-   client has sent. Else, behind it, nobody's address is known.
+2. The peer is the socket's, not what uvicorn, which believes every header of loopback, makes of it
+   (``deployments.serve.middleware``).
+3. Serve's HAProxy, which hides the peer, names it in a header of ours
+   (``deployments.serve.peers``). It is believed of loopback, and only while ``named_peers`` says
+   that HAProxy writes over what a client has sent. Else, behind it, nobody's address is known.
 4. An IPv6 client has a /64 to choose from, so that is its address.
 """
 
@@ -56,8 +56,8 @@ class Caller:
 
     @property
     def is_local(self) -> bool:
-        """Whether a program of this machine asks, without a proxy between."""
-        here = self.address is not None and self.address.is_loopback
+        """Whether a program of this machine asks, no proxy between, where nobody else can."""
+        here = self.address is None or self.address.is_loopback
         return here and not self.forwarded and names_loopback(self.host)
 
     def is_in(self, networks: Iterable[IpNetwork]) -> bool:
@@ -92,10 +92,10 @@ def names_loopback(host: str) -> bool:
 
 
 def hostname(host: str) -> str:
-    """``host`` without its port and brackets."""
+    """``host`` without its port and brackets; an IPv6 address without brackets has no port."""
     if host.startswith("["):
         return host[1:].partition("]")[0]
-    return host.partition(":")[0]
+    return host if host.count(":") > 1 else host.partition(":")[0]
 
 
 class Addresses:
@@ -113,8 +113,7 @@ class Addresses:
         address = self._peer(peer, headers)
         hops = [parsed(hop) for hop in headers.get("x-forwarded-for", "").split(",")[-_MAX_HOPS:]]
         forwarded = any(mark in headers for mark in _MARKS)
-        trusted = address is not None and forwarded
-        trusted = trusted and (self._is_trusted(address) or _taken_by_uvicorn(address, hops))
+        trusted = forwarded and self._is_trusted(address)
         host, secure = headers.get("host", ""), scheme in ("https", "wss")
         if trusted:
             host = headers.get("x-forwarded-host", host).rpartition(",")[2]
@@ -126,9 +125,12 @@ class Addresses:
 
     def _peer(self, peer: str | None, headers: Mapping[str, str]) -> IpAddress | None:
         address = parsed(peer or "")
-        if self._named_peers is None or address is None or not address.is_loopback:
+        if self._named_peers is None:
             return address
-        return parsed(headers.get(PEER_HEADER, "")) if self._named_peers() else None
+        if not self._named_peers():
+            return None
+        of_haproxy = address is not None and address.is_loopback
+        return parsed(headers.get(PEER_HEADER, "")) if of_haproxy else address
 
     def _client(self, peer: IpAddress | None, hops: list[IpAddress | None]) -> IpAddress | None:
         client = peer
@@ -142,10 +144,3 @@ class Addresses:
         if address is None:
             return False
         return address.is_loopback or any(address in network for network in self._trusted)
-
-
-def _taken_by_uvicorn(address: IpAddress | None, hops: list[IpAddress | None]) -> bool:
-    """Whether the peer stands in the header as the one that uvicorn chose: the rightmost that is
-    not loopback. Where a client fakes that, it has said the truth about its own address."""
-    others = [hop for hop in hops if hop is not None and not hop.is_loopback]
-    return bool(others) and others[-1] == address

@@ -86,7 +86,7 @@ class Jwts:
                 return self._read(self._claims(token, key))
             except jwt.ExpiredSignatureError:
                 refused = Refused("token_expired")
-            except (jwt.PyJWTError, ValueError):
+            except (jwt.PyJWTError, ValueError, OverflowError):
                 continue
         raise refused
 

@@ -76,7 +76,7 @@ def test_where_others_can_reach_it_the_operator_says_who_comes_in(
 ) -> None:
     monkeypatch.setattr(ray, "cluster_resources", dict)
     monkeypatch.setattr(app, "listens_on", lambda: host)
-    with pytest.raises(UnsafeBind, match=r"under ingress\.admission write auth: tokens or auth: jw"):
+    with pytest.raises(UnsafeBind, match=r"under ingress\.admission write auth: tok"):
         build(AppArgs())
     bound = build(AppArgs.model_validate({"ingress": {"admission": {"auth": "none"}}}))
     assert bound._bound_deployment.init_args[0].listens_on == host
