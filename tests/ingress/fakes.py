@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ingress.admission.gate import Visitor
+from ingress.admission.principals import Principal
+from ingress.admission.tickets import Tickets
 from ingress.disconnects import Disconnect
 from ingress.dispatch.flight import ModeFailed
 from ingress.door.connection import TransportLost
@@ -159,9 +161,16 @@ class FakeStore:
             max_parked=settings.max_parked,
             max_parked_bytes=settings.max_parked_bytes,
         )
+        self.tickets = Tickets(30.0, 8)
         self.rolls: list[Roll] = []
         self.lost = False
         self.delay_s = 0.0
+
+    async def issue(self, ticket: bytes, principal: Principal, origin: str | None) -> None:
+        self.tickets.issue(ticket, principal, origin, await self._now())
+
+    async def redeem(self, ticket: bytes, origin: str | None) -> Principal:
+        return self.tickets.redeem(ticket, origin, await self._now())
 
     async def _now(self) -> float:
         await asyncio.sleep(self.delay_s)
