@@ -123,7 +123,12 @@ def test_haproxy_has_no_uvicorn_and_is_told_to_name_peers(monkeypatch: pytest.Mo
     class HAProxyManager: ...
 
     asked: list[object] = []
-    monkeypatch.setattr(equipment, "name_peers", lambda actor: not asked.append(actor))
+
+    def named(actor: object) -> bool:
+        asked.append(actor)
+        return True
+
+    monkeypatch.setattr(equipment, "name_peers", named)
     manager = HAProxyManager()
     assert equip_proxy(kit(), manager) is True
     assert asked == [manager]

@@ -6,14 +6,16 @@ import asyncio
 import inspect
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from ray import serve  # noqa: F401 - its submodules import each other in one order only
-from ray.serve._private import haproxy
+from ray.serve._private import haproxy as _haproxy
 
 from deployments.serve.peers import name_peers
 from ingress.admission.addresses import PEER_HEADER
 
+haproxy: Any = _haproxy
 RULE = f"    http-request set-header {PEER_HEADER} %[src]\n"
 
 

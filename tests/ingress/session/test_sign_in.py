@@ -202,7 +202,9 @@ async def test_when_the_token_ends_the_session_does_and_is_kept_for_its_principa
     assert client.peer.closed is None
     await asyncio.sleep(3.5)
     await settle(100)
-    assert client.peer.closed[0] == 4202
+    ended: tuple[int, str] | None = client.peer.closed
+    assert ended is not None
+    assert ended[0] == 4202
     bye = json.loads(client.peer.sent[-1])
     assert (bye["reason"], bye["resume"]) == ("auth_expired", True)
     back = FakeTransport()
