@@ -32,6 +32,10 @@ _SUCCESSORS_FIRST = 100
 # Its calls are short; Serve's own limit of 5 would queue the sessions of a drain.
 _STORE_CALLS = 1000
 
+# How often a replica that is to stop looks whether it has calls under way: with Serve's own 2 s
+# every deployment in turn adds as much to a stop.
+_STOPS: dict[str, Any] = {"graceful_shutdown_wait_loop_s": 0.5}
+
 
 class UnsafeBind(Exception):
     """The application must not be served there as it is; the words say what to write."""
@@ -53,7 +57,10 @@ def build(args: AppArgs) -> Application:
         bound = _segmenter(pool, args, gpus)
         pools.update(dict.fromkeys(pool.modes, bound))
     stats = serve.deployment(
-        name="stats", num_replicas=args.stats.replicas, **_resources(args.stats, args, gpus)
+        name="stats",
+        num_replicas=args.stats.replicas,
+        **_STOPS,
+        **_resources(args.stats, args, gpus),
     )(StatsAnalyst).bind(args.stats.device)
     # A socket is an ongoing request for as long as it lives; the app's own limit must come
     # first, because at Serve's a handshake hangs without a word.
@@ -63,6 +70,7 @@ def build(args: AppArgs) -> Application:
         max_ongoing_requests=2 * _places(args),
         graceful_shutdown_timeout_s=args.ingress.drain.grace_s,
         max_surge_percent=_SUCCESSORS_FIRST,
+        **_STOPS,
         ray_actor_options={"num_cpus": args.ingress.cpus_per_replica},
     )(Ingress)
     return ingress.bind(args.ingress_settings(host), pools, stats, _session_store(args))
@@ -75,6 +83,7 @@ def _session_store(args: AppArgs) -> Application:
         max_ongoing_requests=_STORE_CALLS,
         graceful_shutdown_timeout_s=args.ingress.drain.grace_s,
         max_surge_percent=_SUCCESSORS_FIRST,
+        **_STOPS,
         ray_actor_options={"num_cpus": args.ingress.cpus_per_replica},
     )(session_store.SessionKeeper)
     return store.bind(args.ingress.resume, args.ingress.admission)
@@ -95,6 +104,7 @@ def _segmenter(pool: PoolArgs, args: AppArgs, gpus: float) -> Application:
         # every session at the worst, and each ingress replica asks where the lines go and for the
         # metrics: none of them is to wait for another.
         max_ongoing_requests=(_places(args) + 2) * args.ingress.replicas,
+        **_STOPS,
         **_resources(pool, args, gpus),
     )(Segmenter)
     return segmenter.bind(

@@ -138,6 +138,7 @@ class Ingress:
 
     async def _drain_when_told(self) -> None:
         await told_to_stop()
+        self._equipping.cancel()
         await self._service.drainage.run()
 
     async def release(self, session: str) -> bool:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -17,6 +19,8 @@ from deployments.launch.address import Address
 from deployments.launch.arguments import check_arguments
 from deployments.launch.certificate import check_certificate
 from deployments.launch.configuration import SERVE_YAML, configured
+from deployments.launch.console import FILE, Console
+from deployments.launch.dashboard import dashboard_of
 from deployments.launch.ports import check_port
 from deployments.launch.profiles import choose_profile, environment, why_not_fast
 from deployments.launch.refusal import CannotStart
@@ -24,6 +28,8 @@ from deployments.launch.server import Server
 from deployments.launch.token import file_in
 
 log = logging.getLogger("segstream.launch")
+
+_LAST_LINES = 20
 
 
 def main() -> int:
@@ -50,31 +56,64 @@ def _run(config: Path, port: int | None, wish: str, scratch: Path) -> int:
     words = "starting with the %s profile%s; the first start takes about half a minute"
     log.info(words, profile, why)
     env = environment(profile, scratch, config)
+    verbose = bool(os.environ.get("VERBOSE"))
     # In this order: a signal that is caught here is back at its default in the child, one that
     # is ignored (as in a shell's background job) would be ignored there too.
     with (
         _ctrl_c() as asked_to_stop,
-        Server(config, env) as server,
+        Server(config, env, subprocess.PIPE) as server,
+        _console(server, verbose=verbose) as console,
     ):
         if server.wait_until_ready(address.ready, asked_to_stop):
-            log.info("ready: %s  (Ctrl-C stops it)", address.url)
-            _tell_of_dashboard(server, env)
+            _tell(address, server, console, env)
         while server.running and not asked_to_stop:
             time.sleep(0.2)
-        if asked_to_stop:
-            log.info("stopping: clients are told and calls may end")
-            return 0
-        return server.status or 1
+        if not asked_to_stop:
+            _tell_of_the_end(server, console, verbose=verbose)
+            return server.status or 1
+        log.info("stopping: clients are told, and what they have asked for is answered")
+        console.expect_the_end()
+        left = server.stop()
+    if left:
+        log.error("stopped, but processes %s do not end", ", ".join(map(str, left)))
+        return 1
+    log.info("stopped: nothing is left running")
+    return 0
 
 
-def _tell_of_dashboard(server: Server, env: Mapping[str, str]) -> None:
-    """Where the Ray dashboard is, and what opens it and Serve's own commands."""
-    if page := server.dashboard():
+@contextmanager
+def _console(server: Server, *, verbose: bool) -> Iterator[Console]:
+    assert server.console is not None
+    console = Console(server.console, verbose=verbose)
+    try:
+        yield console
+    finally:
+        server.stop()
+        console.close()
+
+
+def _tell(address: Address, server: Server, console: Console, env: Mapping[str, str]) -> None:
+    """What a person needs now that it serves."""
+    log.info("ready: %s  (Ctrl-C stops it)", address.url)
+    log.info("metrics: %smetrics", address.url)
+    if page := dashboard_of(server.family):
         log.info("dashboard: %s", page)
     if key := file_in(env):
         log.info("it asks for the token in %s", key)
         command = f"RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH={key} serve status"
         log.info("Serve's commands take it so: %s", command)
+    if logs := server.logs:
+        console.write_to(logs)
+        log.info("logs: %s; what Ray says is in %s (here with VERBOSE=1)", logs / "serve", FILE)
+
+
+def _tell_of_the_end(server: Server, console: Console, *, verbose: bool) -> None:
+    """It ended by itself, and where it says why."""
+    log.error("serve run ended by itself, status %s", server.status)
+    if not verbose:
+        console.close()
+        for line in console.unheard()[-_LAST_LINES:]:
+            log.error("  %s", line)
 
 
 @contextmanager

@@ -22,6 +22,9 @@ from deployments.launch.refusal import CannotStart
 BOTH: Mapping[str, str] = {
     # What a proxy does before the application has told it; afterwards the yaml's args count.
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "deployments.serve.listener:configure_uvicorn",
+    # Everything of Ray's own stays on loopback: with it Ray takes 127.0.0.1 for this node, as it
+    # does on a Mac, and GCS, raylet, workers, agents and their metrics listen there alone.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     # With usage reports off Ray's dashboard still asks the metadata addresses of three clouds
     # where it runs. Such plain HTTP ends at a port where nobody listens; private addresses are
@@ -30,7 +33,7 @@ BOTH: Mapping[str, str] = {
     "NO_PROXY": "localhost,127.0.0.0/8,::1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16",
     # What an idle cluster costs: 0.22 cores with Ray's own intervals, 0.10 with these. The
     # dashboard's figures are up to a quarter of a minute old, those of our /metrics never.
-    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "1",
+    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
     "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "5000",
     "RAY_metrics_report_interval_ms": "30000",
     "REPORTER_UPDATE_INTERVAL_MS": "15000",
@@ -54,6 +57,9 @@ FAST: Mapping[str, str] = {
     # A reload of HAProxy kills older sockets after this; a stream may live for a day.
     "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "86400",
     "RAY_SERVE_PORT_QUARANTINE_S": "10",
+    # A replica that is to stop takes newcomers for so long, until HAProxy knows. With Serve's own
+    # value, 30 s for load balancers outside, Ctrl-C would take half a minute.
+    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
     "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
 }
 
@@ -92,11 +98,6 @@ def environment(profile: str, scratch: Path, config: Path) -> dict[str, str]:
         # within it, and without it a stalled client holds its place after we have let go.
         silence_s = ingress.keepalive.heartbeat_s + ingress.keepalive.timeout_s
         ours["RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S"] = str(math.ceil(2 * silence_s))
-        # A replica that is to stop closes its listener, and every WebSocket with it, after this:
-        # 30 s with Serve's own value, for load balancers outside. Ours are closed in a third of
-        # the grace, and Ctrl-C should not take half a minute.
-        listening_s = math.ceil(ingress.drain.grace_s / 3) + 1
-        ours["RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S"] = str(listening_s)
         ours.update(own_ports())
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     return {**ours, **os.environ, "PATH": path}

@@ -33,10 +33,9 @@ from typing import Any
 from ray import cloudpickle
 from starlette.types import ASGIApp
 
-from deployments.serve import headers, middleware, peers
+from deployments.serve import goodbye, haproxy, headers, middleware
 from deployments.serve.headers import StrangersHeaders
 from deployments.serve.middleware import DropAfterLoss, RawWebSocket, SocketPeer
-from deployments.serve.peers import name_peers
 from ingress.settings import IngressSettings
 
 log = logging.getLogger("segstream.equipment")
@@ -45,9 +44,6 @@ LEASE_S = 60.0
 
 # What of uvicorn.Config is leaned on, beside the options that a kit names.
 NEEDED = ("loaded", "load", "loaded_app", "ws_protocol_class")
-
-# The class of the actor that is named as a proxy and has no uvicorn, but HAProxy beside it.
-_HAPROXY = "HAProxyManager"
 
 
 @dataclass(frozen=True)
@@ -135,8 +131,6 @@ def equip_proxy(kit: Kit, actor: Any) -> bool:
 
     The task that starts the server ends with it, and is kept.
     """
-    if type(actor).__name__ == _HAPROXY:
-        return name_peers(actor)
     starting = actor._start_http_server_task
     if not starting.done():
         return False
@@ -159,7 +153,14 @@ def by_value() -> Iterator[None]:
 
 
 _WEBSOCKET = "deployments.serve.websocket"
-_SHIPPED = (__name__, headers.__name__, middleware.__name__, peers.__name__, _WEBSOCKET)
+_SHIPPED = (
+    __name__,
+    goodbye.__name__,
+    haproxy.__name__,
+    headers.__name__,
+    middleware.__name__,
+    _WEBSOCKET,
+)
 
 
 def _code() -> str:

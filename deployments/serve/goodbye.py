@@ -1,80 +1,61 @@
-"""Ctrl-C, in the order that lets clients hear of it.
+"""Serve's own shutdown, in the order that lets clients hear of it.
 
-Serve's own shutdown kills its proxies first, and every connection with them. So the
-applications are deleted while the proxies still stand, as an empty ``serve deploy`` does
-it: the ingress replicas drain, then the rest goes. The REST API for that is on the Ray
-dashboard, whose port is known to its process alone: 8265, or the next that was free.
+Ctrl-C on ``serve run`` and ``serve shutdown`` have the controller delete its deployments and kill
+its proxies in one breath, and every connection dies with the proxies: 1006, and no goodbye. So the
+controller is asked to
+
+1. keep the proxies until the deployments have gone: the ingress replicas drain as in a redeploy,
+   and what is killed then has no client any more;
+2. answer whoever asked for the shutdown before it kills itself: Serve leaves him to learn it from
+   an actor that died, and Ray logs that as an error, the last line of every clean stop.
 """
 
 from __future__ import annotations
 
-import json
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from typing import Any
 
-import psutil
+CONTROLLER = "ServeController"
 
-_DASHBOARD = "ray/dashboard/dashboard.py"
-_APPLICATIONS = "api/serve/applications/"
-_ANSWER_S = 5.0
-_LOOK_EVERY_S = 0.2
+# Beyond the time that replicas are given: the controller looks once in a while only.
+_MORE_S = 10.0
 
 
-def delete_applications(
-    family: Iterable[psutil.Process],
-    config: Mapping[str, Any],
-    patience_s: float,
-    token: str | None = None,
-) -> bool:
-    """Have every application of the cluster drain and go; whether all went in time.
+def keep_proxies_to_the_last(grace_s: float, controller: Any) -> bool:
+    """In the controller's process, where ``controller`` is it.
 
-    Args:
-        family: the processes of the cluster, the dashboard among them.
-        config: what was deployed; its options for the proxies stay as they are.
-        patience_s: seconds for all of it.
-        token: the cluster's, where it has one.
+    Its shutdown is a step that it repeats until everything has gone. ``grace_s`` is what a replica
+    has to stop in; a little later proxies are killed whatever there still is.
+
+    Raises:
+        AttributeError: this Ray's controller is another.
     """
-    deadline = time.monotonic() + patience_s
-    empty = json.dumps({**config, "applications": []}).encode()
-    headers = {"content-type": "application/json"}
-    if token is not None:
-        headers["authorization"] = f"Bearer {token}"
-    for dashboard in dashboards(family):
-        url = dashboard + _APPLICATIONS
-        if _answer(url, headers, empty) is None:
-            continue
-        while time.monotonic() < deadline:
-            state = _answer(url, headers)
-            if state is not None and not state.get("applications"):
-                return True
-            time.sleep(_LOOK_EVERY_S)
-    return False
+    proxies = controller.proxy_state_manager
+    if proxies is None:  # a cluster that serves no HTTP
+        return True
+    # What was put there before, by another replica, is replaced.
+    kill, have_ended = getattr(
+        proxies, "segstream", (proxies.shutdown, proxies.is_ready_for_shutdown)
+    )
+    have_gone, answer = (
+        controller.deployment_state_manager.is_ready_for_shutdown,
+        controller._shutdown_event,
+    )
+    began: float | None = None
 
+    def shutdown() -> None:
+        nonlocal began
+        began = time.monotonic() if began is None else began
+        if have_gone() or time.monotonic() > began + grace_s + _MORE_S:
+            kill()
 
-def dashboards(family: Iterable[psutil.Process]) -> Iterator[str]:
-    """Where the dashboard may listen; it has ports for other things, too."""
-    for process in family:
-        with suppress(psutil.Error):
-            if not any(_DASHBOARD in word for word in process.cmdline()):
-                continue
-            for connection in process.net_connections("tcp4"):
-                if connection.status == psutil.CONN_LISTEN:
-                    yield f"http://127.0.0.1:{connection.laddr.port}/"
+    def is_ready_for_shutdown() -> bool:
+        if not have_ended():
+            return False
+        answered = bool(answer.is_set())
+        answer.set()  # the controller kills itself when all is ready: in the next step
+        return answered
 
-
-def _answer(
-    url: str, headers: Mapping[str, str], body: bytes | None = None
-) -> dict[str, Any] | None:
-    """The JSON that a GET, or a PUT of ``body``, is answered with; None where it is not."""
-    method = "GET" if body is None else "PUT"
-    request = urllib.request.Request(url, body, dict(headers), method=method)
-    try:
-        with urllib.request.urlopen(request, timeout=_ANSWER_S) as response:
-            text = response.read()
-        return dict(json.loads(text)) if text else {}
-    except (urllib.error.URLError, OSError, ValueError):
-        return None
+    proxies.segstream = (kill, have_ended)
+    proxies.shutdown, proxies.is_ready_for_shutdown = shutdown, is_ready_for_shutdown
+    return True

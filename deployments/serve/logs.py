@@ -1,7 +1,9 @@
 """What we log, among what Serve logs: through its handlers, and no line of it twice for one event.
 
 Serve configures the logger ``ray.serve`` alone, with its format, its files, its JSON; a logger of
-ours would be heard by nobody. And it says a line of its own for calls that we cancel.
+ours would be heard by nobody. And it says a line of its own for calls that we cancel. Of what Serve
+says in a replica, ports and routers that were started, the console gets warnings and errors; the
+replica's file has it all.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ def adopt_serve_logging() -> None:
     """
     serve_logger = logging.getLogger("ray.serve")
     serve_logger.addFilter(_not_a_cancelled_call)
+    serve_logger.addFilter(_chatter_to_files)
     relay = Relay(serve_logger)
     for name in OURS:
         ours = logging.getLogger(name)
@@ -52,6 +55,13 @@ class Relay(logging.Handler):
         for handler in self._to.handlers:
             if record.levelno >= handler.level:
                 handler.handle(record)
+
+
+def _chatter_to_files(record: logging.LogRecord) -> bool:
+    """A record of Serve's own: those of our loggers do not pass here."""
+    if record.levelno < logging.WARNING:
+        record.log_to_stderr = False  # Serve's console handler asks for it
+    return True
 
 
 def _not_a_cancelled_call(record: logging.LogRecord) -> bool:

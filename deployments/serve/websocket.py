@@ -14,6 +14,9 @@ Rules
 4. Behind Serve's proxy a send returns at once and messages pile up in the proxy's memory. So the
    proxy tells the app how many bytes have gone to the socket, now and then, and the transport
    there waits for that.
+5. A replica's own server that closes its port keeps its connections: Serve closes the port long
+   before the replica's time is up, and the drain ends each session in its own order. uvicorn would
+   end them all at once.
 
 The class leans on insides of uvicorn, all named in ``NEEDED``; ``deployments.serve.equipment``
 uses it only where they exist.
@@ -38,6 +41,7 @@ NEEDED = (
     "pause_writing",
     "resume_writing",
     "send",
+    "shutdown",
 )
 
 _SILENT = "keepalive_timeout"
@@ -48,6 +52,7 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
     """One connection whose peer has ``patience_s`` to take what it was sent."""
 
     patience_s: float  # of the class that the equipment makes of this one
+    outlives_the_port = True
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -77,6 +82,11 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
         super().on_task_complete(task)
         self._part()
 
+    def shutdown(self) -> None:
+        if self.outlives_the_port and self.handshake_complete and not self.close_sent:
+            return
+        super().shutdown()
+
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         for timer in (self._stall, self._farewell):
@@ -102,6 +112,8 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
 
 class ReportingWebSocket(PatientWebSocket):
     """In Serve's proxy: tells the app behind it what has gone to the socket."""
+
+    outlives_the_port = False  # a proxy that ends takes every connection with it
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

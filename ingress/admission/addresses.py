@@ -7,7 +7,7 @@ Rules
 2. The peer is the socket's, not what uvicorn, which believes every header of loopback, makes of it
    (``deployments.serve.middleware``).
 3. Serve's HAProxy, which hides the peer, names it in a header of ours
-   (``deployments.serve.peers``). It is believed of loopback, and only while ``named_peers`` says
+   (``deployments.serve.haproxy``). It is believed of loopback, and only while ``named_peers`` says
    that HAProxy writes over what a client has sent. Else, behind it, nobody's address is known.
 4. An IPv6 client has a /64 to choose from, so that is its address.
 """

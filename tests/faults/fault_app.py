@@ -30,7 +30,7 @@ def shortened(args: Any) -> None:
             "max_message_bytes": MAX_MESSAGE_BYTES,
         },
         "batching": {"call_timeout_s": 5},
-        "admission": {"max_sessions": MAX_SESSIONS},
+        "admission": {"max_sessions": MAX_SESSIONS, "returning_sessions": 0},
     }
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from deployments.launch.dashboard import dashboard_of
 from tests.serve_app import ServeApp
 
 BIN = Path(sys.executable).parent
@@ -66,7 +67,7 @@ def test_a_driver_with_the_token_is_let_in(server: ServeApp) -> None:
 
 @pytest.mark.integration
 def test_serves_own_commands_take_the_token(server: ServeApp) -> None:
-    dashboard = server.server.dashboard()
+    dashboard = dashboard_of(server.server.family)
     assert dashboard is not None
     command = [str(BIN / "serve"), "status", "-a", dashboard.rstrip("/")]
     done = subprocess.run(command, env=server.env, capture_output=True, text=True, timeout=60)
@@ -75,7 +76,7 @@ def test_serves_own_commands_take_the_token(server: ServeApp) -> None:
 
 @pytest.mark.integration
 def test_the_dashboards_interface_wants_the_token(server: ServeApp) -> None:
-    dashboard = server.server.dashboard()
+    dashboard = dashboard_of(server.server.family)
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(f"{dashboard}api/serve/applications/", timeout=10)
     with refused.value as answer:  # an open response, too

@@ -119,21 +119,6 @@ async def test_a_proxy_is_equipped_once_it_has_a_server() -> None:
     assert config.ws_ping_interval == 3
 
 
-def test_haproxy_has_no_uvicorn_and_is_told_to_name_peers(monkeypatch: pytest.MonkeyPatch) -> None:
-    class HAProxyManager: ...
-
-    asked: list[object] = []
-
-    def named(actor: object) -> bool:
-        asked.append(actor)
-        return True
-
-    monkeypatch.setattr(equipment, "name_peers", named)
-    manager = HAProxyManager()
-    assert equip_proxy(kit(), manager) is True
-    assert asked == [manager]
-
-
 def test_a_proxy_that_is_another_says_so() -> None:
     with pytest.raises(AttributeError, match="_start_http_server_task"):
         equip_proxy(kit(), SimpleNamespace())

@@ -1,115 +1,105 @@
-"""Ctrl-C: the applications are deleted where the dashboard listens, and waited for."""
+"""Serve's shutdown: its proxies stay until the deployments have gone, and who asked is answered."""
 
 from __future__ import annotations
 
-import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import asyncio
+import inspect
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
-import psutil
 import pytest
+from ray import serve  # noqa: F401 - its submodules import each other in one order only
+from ray.serve._private import controller as serves
 
-from deployments.serve.goodbye import delete_applications
+from deployments.serve import goodbye
+from deployments.serve.goodbye import keep_proxies_to_the_last
 
-CONFIG = {"http_options": {"port": 8000}, "applications": [{"name": "segstream"}]}
-
-
-class Dashboard(ThreadingHTTPServer):
-    """Serve's part of the Ray dashboard; an application takes ``looks`` GETs to go."""
-
-    def __init__(self, looks: int) -> None:
-        super().__init__(("127.0.0.1", 0), _Answers)
-        self.looks = looks
-        self.token: str | None = None
-        self.put: list[dict[str, Any]] = []
+GRACE_S = 9.0
 
 
-class _Answers(BaseHTTPRequestHandler):
-    server: Dashboard
+class Proxies:
+    """Serve's manager of proxies: they are gone one look after they were killed."""
 
-    def do_GET(self) -> None:
-        if not self._may_enter():
-            return
-        self.server.looks -= 1
-        self._answer({"applications": {"segstream": {}} if self.server.looks >= 0 else {}})
+    def __init__(self) -> None:
+        self.killed = 0
 
-    def do_PUT(self) -> None:
-        if not self._may_enter():
-            return
-        length = int(self.headers["content-length"])
-        self.server.put.append(json.loads(self.rfile.read(length)))
-        self._answer(None)
+    def shutdown(self) -> None:
+        self.killed += 1
 
-    def _may_enter(self) -> bool:
-        token = self.server.token
-        allowed = token is None or self.headers["authorization"] == f"Bearer {token}"
-        if not allowed:
-            self.send_error(401)
-        return allowed
-
-    def _answer(self, body: object) -> None:
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(b"" if body is None else json.dumps(body).encode())
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing on the console."""
+    def is_ready_for_shutdown(self) -> bool:
+        return self.killed > 0
 
 
-class Process:
-    """A process of the family, as psutil shows it."""
+class Controller:
+    """Serve's, whose shutdown is a step that it repeats."""
 
-    def __init__(self, command: str, *ports: int) -> None:
-        self._command = command
-        self._ports = ports
+    def __init__(self) -> None:
+        self.proxy_state_manager: Any = Proxies()
+        self.gone = False
+        self.deployment_state_manager = SimpleNamespace(is_ready_for_shutdown=lambda: self.gone)
+        self._shutdown_event = asyncio.Event()
 
-    def cmdline(self) -> list[str]:
-        return ["python", self._command]
+    def step(self) -> bool:
+        """Whether it kills itself now."""
+        self.proxy_state_manager.shutdown()
+        return self.gone and bool(self.proxy_state_manager.is_ready_for_shutdown())
 
-    def net_connections(self, kind: str) -> list[Any]:
-        return [
-            SimpleNamespace(laddr=SimpleNamespace(port=port), status=psutil.CONN_LISTEN)
-            for port in self._ports
-        ]
-
-
-@pytest.fixture
-def dashboard() -> Iterator[Dashboard]:
-    with Dashboard(looks=2) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield server
-        server.shutdown()
+    @property
+    def answered(self) -> bool:
+        return self._shutdown_event.is_set()
 
 
-def family(*processes: Process) -> list[psutil.Process]:
-    return cast(list[psutil.Process], list(processes))
+@pytest.mark.parametrize("times", [1, 2])
+def test_proxies_are_killed_when_the_deployments_have_gone(times: int) -> None:
+    controller = Controller()
+    proxies = controller.proxy_state_manager
+    for _ in range(times):
+        assert keep_proxies_to_the_last(GRACE_S, controller)
+    assert not controller.step()
+    assert proxies.killed == 0
+    controller.gone = True
+    assert not controller.step(), "who asked has not been answered"
+    assert (proxies.killed, controller.answered) == (1, True)
+    assert controller.step()
 
 
-def test_it_deploys_no_application_and_waits_until_all_have_gone(dashboard: Dashboard) -> None:
-    port = dashboard.server_address[1]
-    processes = family(Process("raylet", port), Process("x/ray/dashboard/dashboard.py", 1, port))
-    assert delete_applications(processes, CONFIG, 10)
-    assert dashboard.put == [{"http_options": {"port": 8000}, "applications": []}]
-    assert dashboard.looks < 0
+def test_deployments_that_do_not_go_keep_them_for_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(goodbye, "time", SimpleNamespace(monotonic=lambda: now))
+    controller = Controller()
+    keep_proxies_to_the_last(GRACE_S, controller)
+    controller.step()
+    now += GRACE_S + goodbye._MORE_S
+    controller.step()
+    assert controller.proxy_state_manager.killed == 0
+    now += 0.1
+    controller.step()
+    assert controller.proxy_state_manager.killed == 1
+    assert not controller.answered
 
 
-def test_a_dashboard_behind_a_token_is_shown_it(dashboard: Dashboard) -> None:
-    dashboard.token = "the token"
-    processes = family(Process("ray/dashboard/dashboard.py", dashboard.server_address[1]))
-    assert not delete_applications(processes, CONFIG, 10)
-    assert not delete_applications(processes, CONFIG, 10, "another")
-    assert delete_applications(processes, CONFIG, 10, "the token")
+def test_a_cluster_that_serves_no_http_has_no_proxies_to_keep() -> None:
+    controller = Controller()
+    controller.proxy_state_manager = None
+    assert keep_proxies_to_the_last(GRACE_S, controller)
 
 
-def test_patience_has_an_end(dashboard: Dashboard) -> None:
-    dashboard.looks = 10**6
-    processes = family(Process("ray/dashboard/dashboard.py", dashboard.server_address[1]))
-    assert not delete_applications(processes, CONFIG, 0.5)
+def test_another_controller_is_left_as_it_is() -> None:
+    controller = Controller()
+    del controller._shutdown_event
+    with pytest.raises(AttributeError):
+        keep_proxies_to_the_last(GRACE_S, controller)
+    controller.step()
+    assert controller.proxy_state_manager.killed == 1
 
 
-def test_without_a_dashboard_nothing_is_done() -> None:
-    assert not delete_applications(family(Process("raylet", 1)), CONFIG, 10)
+def test_serve_still_shuts_down_in_these_steps() -> None:
+    source = inspect.getsource(serves)
+    assert f"class {goodbye.CONTROLLER}" in source
+    for needed in (
+        "self.proxy_state_manager.shutdown()",
+        "self.proxy_state_manager.is_ready_for_shutdown()",
+        "self.deployment_state_manager.is_ready_for_shutdown()",
+        "await self._shutdown_event.wait()",
+    ):
+        assert needed in source

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 import pytest
 from ray import serve  # noqa: F401 - its submodules import each other in one order only
 from ray.exceptions import ActorDiedError
-from ray.serve._private import constants, haproxy, proxy, replica
+from ray.serve._private import constants, proxy, replica
 
-from deployments.serve import equipment, outfitter
-from deployments.serve.outfitter import Outfitter, Servers
+from deployments.serve import outfitter
+from deployments.serve.outfitter import Outfitter, Place, Places
 
 RENEW_S = outfitter._RENEW_S
 
@@ -27,10 +27,10 @@ class Cluster:
     now: float = 0.0
     hidden: Exception | None = None
 
-    def find(self) -> Servers:
+    def find(self) -> Places:
         if self.hidden:
             raise self.hidden
-        return {name: self._equipper(name) for name in self.up}
+        return {name: Place(self._equipper(name), f"no {name}") for name in self.up}
 
     def _equipper(self, name: str) -> Callable[[], Awaitable[bool]]:
         async def equip() -> bool:
@@ -93,7 +93,8 @@ async def test_one_that_is_another_costs_one_warning_and_the_rest_are_equipped(
     await ours.look()
     assert cluster.asked == ["a", "b", "b"]
     (record,) = caplog.records
-    assert "hides the server of a (AttributeError('it moved'))" in record.getMessage()
+    words = "hides what is to be equipped in a (AttributeError('it moved')): no a"
+    assert words in record.getMessage()
 
 
 async def test_where_nothing_can_be_found_it_says_so_and_goes_on(
@@ -110,17 +111,18 @@ async def test_where_nothing_can_be_found_it_says_so_and_goes_on(
             await asyncio.sleep(0)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-    assert "hides the server of Serve's proxies" in caplog.records[0].getMessage()
+    assert "hides what is to be equipped in Serve's actors" in caplog.records[0].getMessage()
 
 
 def test_serve_still_has_what_we_reach_for() -> None:
     assert constants.SERVE_PROXY_NAME == outfitter.PROXY_ACTOR
+    assert constants.SERVE_CONTROLLER_NAME == outfitter.CONTROLLER_ACTOR
+    assert outfitter.PROXY in vars(proxy)
     assert constants.SERVE_NAMESPACE == outfitter.NAMESPACE
     assert "self._running_http_server_task, _ = await self._start_http_server_task" in (
         inspect.getsource(proxy)
     )
     assert "self._direct_ingress_http_server," in inspect.getsource(replica)
-    assert equipment._HAPROXY in vars(haproxy)
 
 
 async def test_peers_are_named_while_all_that_is_seen_is_equipped() -> None:

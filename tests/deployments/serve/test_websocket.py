@@ -215,3 +215,24 @@ async def test_the_replicas_own_socket_reports_nothing() -> None:
             await peer.ends()
     assert TAKEN not in peer.scope["extensions"]
     assert all(TAKEN not in message for message in peer.seen)
+
+
+@pytest.mark.parametrize("in_replica", [True, False])
+async def test_a_replicas_server_that_closes_its_port_keeps_its_connections(
+    in_replica: bool,
+) -> None:
+    drained = asyncio.Event()
+
+    async def live(receive: Receive, send: Send) -> None:
+        await drained.wait()
+        await send({"type": "websocket.close", "code": 1001})
+
+    async with uvicorn_with(live, in_replica=in_replica) as peer:
+        with await client_of(peer) as client:
+            peer.server.should_exit = True
+            await until(lambda: not peer.server.servers[0].is_serving())
+            if not in_replica:
+                assert (await asyncio.to_thread(client.end)).code == 1012
+            drained.set()
+            if in_replica:
+                assert (await asyncio.to_thread(client.end)).code == 1001
