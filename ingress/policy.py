@@ -122,7 +122,7 @@ class Admission(Settings):
         32, ge=0, le=16_384, description="Places beyond max_sessions, for sessions that come back."
     )
     max_ungreeted: int = Field(
-        128, ge=1, le=16_384, description="Sockets before their welcome; then HTTP 503."
+        256, ge=1, le=16_384, description="Sockets before their welcome; then HTTP 503."
     )
     ungreeted_per_address: int = Field(16, ge=1, description="The same of one address: HTTP 429.")
     sessions_per_address: int = Field(
@@ -140,9 +140,9 @@ class Admission(Settings):
     hosts: tuple[str, ...] = Field(
         (),
         description=(
-            "Names by which the server may be asked while it listens on loopback, beside those of "
-            "loopback: the names of a reverse proxy on this machine. Where there are none, any "
-            "request that such a proxy marks as forwarded is taken."
+            "Names by which the server may be asked, its own or those of a reverse proxy; on "
+            "loopback, loopback's as well. Where none is written: on loopback its own names, and "
+            "what a proxy of this machine marks as forwarded; else every name."
         ),
     )
     trusted_proxies: tuple[Network, ...] = Field(

@@ -5,12 +5,13 @@
 3. Who it is (``principals``, ``tickets``): by its Authorization header or a ticket among its
    subprotocols; or, in the v1 dialect, by its hello, until when it is ungreeted.
 
-Every refusal is counted here, once.
+Every refusal is counted and logged here, once.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from ingress.admission.refusal import Refused
 from ingress.admission.tickets import PREFIX, TicketBook, hash_ticket, new_ticket
 from ingress.policy import Admission
 from ingress.wire.words import PLAIN_SUBPROTOCOL, SUBPROTOCOL, TICKET_SUBPROTOCOL, Dialect
+
+log = logging.getLogger("segstream.gate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +92,12 @@ class Gate:
 
     @contextmanager
     def counted(self) -> Iterator[None]:
-        """Counts a refusal that leaves the block."""
+        """Counts and logs a refusal that leaves the block."""
         try:
             yield
         except Refused as refused:
             self._count(refused.refusal.name)
+            log.warning(refused.refusal.line, refused.words)
             raise
 
     def caller(self, knock: Knock) -> Caller:
@@ -106,11 +110,14 @@ class Gate:
             caller = self._known(knock)
             origin, address = knock.headers.get("origin"), caller.key
             self.quotas.knock(address)
-            principal = await self._by_handshake(knock, origin)
+            place = self.quotas.enter(address)  # while the book of tickets is asked
+            try:
+                principal = await self._by_handshake(knock, origin)
+            finally:
+                place.leave()
             visitor = Visitor(_chosen(knock.subprotocols), origin, address, principal)
             if self._asks(visitor) and visitor.dialect is Dialect.PLAIN:
                 raise Refused("token_missing", "this dialect has no hello")
-            self.quotas.knock(address)  # who it is may have taken a while to find out
         return visitor
 
     def check(self, knock: Knock) -> Caller:

@@ -39,11 +39,10 @@ class Origins:
 
     def knows_host(self, caller: Caller) -> bool:
         """Whether the server may be asked by that name (rule 4)."""
-        if not self._on_loopback or names_loopback(caller.host):
-            return True
         if self._hosts:
-            return hostname(caller.host) in self._hosts
-        return caller.trusted
+            name = hostname(caller.host)
+            return name in self._hosts or (self._on_loopback and names_loopback(name))
+        return not self._on_loopback or names_loopback(caller.host) or caller.trusted
 
     def allows(self, origin: str | None, caller: Caller) -> bool:
         """Whether a page of ``origin``, or a program, may come in."""

@@ -29,6 +29,11 @@ class Refusal:
     words: str
     retry_s: int | None = None
 
+    @property
+    def line(self) -> str:
+        """The template of its log line: one of its own, so that each kind is heard of."""
+        return f"a client is kept out ({self.name}): %s"
+
 
 def _sign_in(name: str, words: str) -> Refusal:
     return Refusal(name, 401, ErrorCode.UNAUTHORIZED, "auth_rejected", words)

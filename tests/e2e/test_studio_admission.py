@@ -95,6 +95,8 @@ def test_a_page_of_another_host_cannot_connect(
     before = rejected(app, "origin")
     title(visit(f"http://{STRANGER}:{port}/?server={app.ws}"), "closed 1006")
     assert rejected(app, "origin") == before + 1
+    line = f'ingress.admission.allowed_origins: ["http://{STRANGER}:{port}"] would let it in'
+    assert line in app.said()
 
 
 def test_it_is_refused_with_the_line_that_would_let_it_in(app: ServeApp, port: int) -> None:

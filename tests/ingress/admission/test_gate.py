@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from collections import Counter
@@ -213,6 +214,42 @@ async def test_one_too_many_is_refused_before_its_token_is_looked_at() -> None:
     assert await door.refused(V1, peer="198.51.100.1", **wrong) == "address_ungreeted"
     door.gate.quotas.enter((await door.meet(V1, peer="198.51.100.2")).address)
     assert await door.refused(V1, peer="198.51.100.3", **wrong) == "ungreeted"
+
+
+async def test_who_waits_for_the_book_of_tickets_has_a_place_meanwhile() -> None:
+    door = Door(listens_on="0.0.0.0", max_ungreeted=2)
+    asked, answered = asyncio.Event(), asyncio.Event()
+
+    async def redeem(ticket: bytes, origin: str | None) -> Principal:
+        asked.set()
+        await answered.wait()
+        raise Refused("ticket_unknown")
+
+    door.book.redeem = redeem  # type: ignore[method-assign]
+    waiting = [
+        asyncio.create_task(door.meet(V1, "segstream.ticket.x", peer=f"198.51.100.{number}"))
+        for number in range(50)
+    ]
+    await asyncio.wait_for(asked.wait(), 5)
+    await asyncio.sleep(0)
+    assert door.gate.quotas.ungreeted == 2
+    answered.set()
+    ended = await asyncio.gather(*waiting, return_exceptions=True)
+    names = Counter(error.refusal.name for error in ended if isinstance(error, Refused))
+    assert names == {"ungreeted": 48, "ticket_unknown": 2}
+    assert door.gate.quotas.ungreeted == 0
+
+
+async def test_a_refusal_is_logged_with_the_line_of_yaml_and_without_the_token(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    door = Door()
+    await door.refused(V1, origin="https://a.example:8443", **BEARER)
+    await door.refused(V1, authorization="Bearer not-the-token")
+    assert 'allowed_origins: ["https://a.example:8443"] would let it in' in caplog.text
+    assert "kept out (token_wrong)" in caplog.text
+    assert TOKEN not in caplog.text
+    assert "not-the-token" not in caplog.text
 
 
 async def test_quotas_count_the_address_that_a_trusted_proxy_names() -> None:

@@ -110,6 +110,10 @@ def test_where_names_are_written_down_no_other_is_known() -> None:
     assert ours.knows_host(Caller(HERE, "seg.example:8000"))
     assert ours.knows_host(Caller(HERE, "localhost:8000"))
     assert not ours.knows_host(Caller(HERE, "evil.example", forwarded=True, trusted=True))
+    public = origins(hosts=("seg.example",), on_loopback=False)
+    assert public.knows_host(Caller(HERE, "seg.example:8000"))
+    assert not public.knows_host(Caller(HERE, "evil.example:8000"))
+    assert not public.knows_host(Caller(HERE, "localhost:8000"))
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_a_signed_token_says_who_it_is_and_until_when(algorithm: str) -> None:
 @pytest.mark.parametrize(
     ("changed", "name"),
     [
-        ({"exp": time.time() - 60}, "token_expired"),
+        ({"exp": 1}, "token_expired"),
         ({"exp": None}, "token_wrong"),
         ({"sub": None}, "token_wrong"),
         ({"sub": ""}, "token_wrong"),
@@ -105,7 +105,7 @@ def test_a_signed_token_says_who_it_is_and_until_when(algorithm: str) -> None:
         ({"iss": None}, "token_wrong"),
         ({"aud": "another"}, "token_wrong"),
         ({"aud": None}, "token_wrong"),
-        ({"nbf": time.time() + 60}, "token_wrong"),
+        ({"nbf": 10**10}, "token_wrong"),
         ({"exp": "tomorrow"}, "token_wrong"),
         ({"exp": 10**400}, "token_wrong"),
     ],
