@@ -12,8 +12,8 @@ Rules
 3. Others must be on the operator's list, with scheme and port.
 4. A page of a stranger's domain that points at 127.0.0.1 (DNS rebinding) is of the same origin as
    the name that it asks for. So a server on loopback answers to names of loopback, and to others
-   only where a proxy has marked the request, which no page can do to a handshake; or to those that
-   the operator wrote down and no other.
+   only where a proxy has marked the request, which no page can do to a handshake. Where the
+   operator wrote names down, no other is answered, wherever it listens.
 """
 
 from __future__ import annotations

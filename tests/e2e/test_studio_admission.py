@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import urllib.error
@@ -204,7 +205,7 @@ def test_the_command_line_signs_in_by_the_environment_or_a_file(
         ([], {"SEGSTREAM_TOKEN": "wrong"}, 3, "the token is not accepted"),
     ):
         done = subprocess.run(
-            [*command, *more], cwd=ROOT, env={**guarded.env, **environ}, capture_output=True,
+            [*command, *more], cwd=ROOT, env={**os.environ, **environ}, capture_output=True,
             text=True, timeout=60, check=False,
         )  # fmt: skip
         assert done.returncode == code, done.stderr
