@@ -13,6 +13,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The arguments, checked; argparse leaves with code 2 on a wrong one."""
     parser = argparse.ArgumentParser(
         "python -m client",
+        allow_abbrev=False,  # --token, with the token itself, must not pass for --token-file
         description="Segment a picture or a stream of them.",
         epilog="Exit codes: 0 done, 1 refused by the server, 2 wrong argument or unreadable "
         "input, 3 no connection, 130 interrupted.",
