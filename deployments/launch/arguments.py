@@ -14,6 +14,7 @@ import yaml
 from pydantic import ValidationError
 
 from deployments.args import AppArgs
+from deployments.credentials import NoCredentials, authentication
 from deployments.launch.address import Address
 from deployments.launch.refusal import CannotStart
 from ingress.admission.addresses import is_loopback
@@ -62,6 +63,10 @@ def _check_args(args: object, place: str, host: str) -> None:
         # AppArgs says what is wrong itself, all in one sentence.
         why = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise CannotStart(f"{place}.args: {why}") from None
+    try:
+        authentication(admission)  # what the replica will read is on this machine
+    except NoCredentials as missing:
+        raise CannotStart(f"{place}.args: {missing}") from None
     danger = unsafe_bind(host, admission.auth, on_loopback=is_loopback(host))
     if danger is not None:
         raise CannotStart(f"{place}.args: {danger}")

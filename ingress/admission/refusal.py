@@ -58,7 +58,6 @@ _ROWS = (
     _sign_in("ticket_used", "the ticket was redeemed before; get a new one for each connection"),
     _sign_in("ticket_expired", "the ticket has expired; get a new one and connect at once"),
     _sign_in("ticket_origin", "the ticket was given to a page of another origin"),
-    _sign_in("principal", "hello.token is of another principal than the handshake"),
     _full("address_sessions", 429, "this address has as many sessions as it may; end one"),
     _full("address_ungreeted", 429, "this address has too many connections without a hello"),
     _full("principal_sessions", 429, "this principal has as many sessions as it may; end one"),
