@@ -25,6 +25,8 @@ BOTH: Mapping[str, str] = {
     # Everything of Ray's own stays on loopback: with it Ray takes 127.0.0.1 for this node, as it
     # does on a Mac, and GCS, raylet, workers, agents and their metrics listen there alone.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    # Ray holds back console lines that look alike, and each of ours is of another client.
+    "RAY_DEDUP_LOGS": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     # With usage reports off Ray's dashboard still asks the metadata addresses of three clouds
     # where it runs. Such plain HTTP ends at a port where nobody listens; private addresses are

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from deployments.launch.dashboard import dashboard_of
+from tests.integration import strangers_scan
 from tests.serve_app import ServeApp
 
 BIN = Path(sys.executable).parent
@@ -26,7 +27,7 @@ print("ran as", ray.get(ray.remote(__import__("getpass").getuser).remote()))
 
 
 def cluster_of(app: ServeApp) -> str:
-    """The GCS's address, on the network's side of this machine, as the raylet is told it."""
+    """The GCS's address, as the raylet is told it."""
     words = (word for process in app.server.family for word in command_line(process))
     addresses = [word.partition("=")[2] for word in words if word.startswith("--gcs-address=")]
     assert addresses, "no process is told of the GCS"
@@ -88,3 +89,9 @@ def test_the_token_is_for_its_user_alone(server: ServeApp) -> None:
     token = (server.scratch / "token").read_text()
     assert token not in server.log()
     assert not any(token in " ".join(command_line(p)) for p in server.server.family)
+
+
+@pytest.mark.integration
+def test_on_the_default_profile_too_strangers_are_refused_everywhere(server: ServeApp) -> None:
+    doors = list(strangers_scan.open_doors(server.server.family))
+    assert [(door, answer) for door in doors if (answer := strangers_scan.let_in(door))] == []
