@@ -3,13 +3,14 @@ PYTHON ?= python3
 PORT ?=
 PROFILE ?= auto
 QUICK ?=
+VERBOSE ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
 .PHONY: help run check test unit integration e2e bench soak cuda docs clean machine
 
 help:
-	@echo "make run          start SegStream and print the page's address (PORT=8001, PROFILE=fast|default)"
+	@echo "make run          start SegStream and print the page's address (PORT=8001, PROFILE=fast|default, VERBOSE=1)"
 	@echo "make test         every test: unit, integration on real Ray Serve, end to end in a browser"
 	@echo "make unit         the unit tests alone"
 	@echo "make bench        the benchmark beside its peers, three quarters of an hour; QUICK=1 for a look"
@@ -20,7 +21,7 @@ help:
 	@echo "make clean        remove the environment and the caches"
 
 run: .venv/run
-	@$(BIN)/python -m deployments.launch --profile $(PROFILE) $(if $(PORT),--port $(PORT))
+	@VERBOSE=$(VERBOSE) $(BIN)/python -m deployments.launch --profile $(PROFILE) $(if $(PORT),--port $(PORT))
 
 check: .venv/dev
 	$(BIN)/ruff format --check .
