@@ -3,6 +3,7 @@
     python -m client ws://localhost:8000/ws --image a.jpg --output mask --out mask.png
     python -m client ws://localhost:8000/ws --sample --fps 30 --count 300
     python -m client ws://localhost:8000/ws --video clip.mp4 --viz overlay_opacity=0.4
+    SEGSTREAM_TOKEN=... python -m client wss://seg.example/ws --sample
 
 A connection that is lost on the way is opened again, and the session resumed;
 each loss and each return is a line on stderr.
@@ -37,6 +38,7 @@ from client.session import Away, Back, Change, session
 from client.sources import Source, Unreadable, encode_jpeg, open_source
 from client.stream import Stream
 from client.tally import Tally
+from client.token import found
 from ingress.wire.explain import nearest
 from ingress.wire.pictures import Result
 
@@ -60,7 +62,8 @@ async def run(arguments: argparse.Namespace) -> None:
     image = await asyncio.to_thread(arguments.image.read_bytes) if arguments.image else None
     tally = Tally(time.monotonic())
     name, notify = "segstream-python cli", _Absences(tally).on_change
-    async with session(arguments.url, client=name, notify=notify) as stream:
+    token = await asyncio.to_thread(found, arguments.token_file)
+    async with session(arguments.url, client=name, token=token, notify=notify) as stream:
         await _prepare(stream, arguments)
         if image is not None:
             await _one_picture(stream, image, arguments.out)

@@ -13,6 +13,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The arguments, checked; argparse leaves with code 2 on a wrong one."""
     parser = argparse.ArgumentParser(
         "python -m client",
+        allow_abbrev=False,  # --token, with the token itself, must not pass for --token-file
         description="Segment a picture or a stream of them.",
         epilog="Exit codes: 0 done, 1 refused by the server, 2 wrong argument or unreadable "
         "input, 3 no connection, 130 interrupted.",
@@ -22,6 +23,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     source.add_argument("--image", type=Path, metavar="FILE", help="one JPEG, PNG or WebP picture")
     source.add_argument("--video", metavar="FILE|INDEX", help="a video file, or a camera's index")
     source.add_argument("--sample", action="store_true", help="the built-in moving clip")
+    parser.add_argument(
+        "--token-file",
+        type=Path,
+        metavar="FILE",
+        help="the sign-in token; else SEGSTREAM_TOKEN, or the file that SEGSTREAM_TOKEN_FILE names",
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="with --image: write the payload")
     parser.add_argument("--mode", help="what to segment; the server's default if not given")
     parser.add_argument("--output", choices=("mask", "overlay", "alpha", "none"), default="mask")

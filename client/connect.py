@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from client.dial import dial
 from client.outcomes import LOST
 from client.stream import Stream
+from client.token import Token, given
 from ingress.wire.requests import Hello
 
 
@@ -18,7 +19,7 @@ async def connect(
     *,
     max_in_flight: int | None = None,
     client: str = "segstream-python",
-    token: str | None = None,
+    token: Token = None,
     timeout_s: float = 10.0,
 ) -> AsyncIterator[Stream]:
     """One connection to the server at ``url`` (``ws://host:port/ws``), closed on leaving.
@@ -26,14 +27,15 @@ async def connect(
     Args:
         max_in_flight: fewer frames under way than the server allows; None takes its limit.
         client: a name and version for the server's log.
-        token: the sign-in token, where the server asks for one.
+        token: the sign-in token, where the server asks for one, or a function that gives it.
         timeout_s: for the opening handshake, and again for the greeting.
 
     Raises:
         Unreachable: no WebSocket, or not this protocol.
-        Refused, Closed, NoReply: the server did not welcome this client.
+        Refused, Closed, NoReply: the server did not welcome this client; Refused where it said
+            why, as for a token that is not accepted, or an address that has too many sessions.
     """
-    hello = Hello(type="hello", client=client, token=token)
+    hello = Hello(type="hello", client=client, token=given(token))
     stream = Stream(await dial(url, hello, timeout_s), max_in_flight)
     async with living(stream, _once(stream)):
         yield stream

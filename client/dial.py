@@ -8,6 +8,7 @@ close frame would end that session.
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 from contextlib import ExitStack
 from typing import NamedTuple
@@ -28,7 +29,7 @@ from client.outcomes import LOST, Closed, NoReply, Refused, Unreachable
 from ingress.wire.replies import Error, Welcome
 from ingress.wire.requests import Hello
 from ingress.wire.text import encode_text, parse_server_text
-from ingress.wire.words import SUBPROTOCOL, BadMessage
+from ingress.wire.words import SUBPROTOCOL, BadMessage, ErrorCode
 
 _MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
@@ -65,6 +66,8 @@ async def _open(url: str, timeout_s: float) -> ClientConnection:
             ping_interval=None,  # the dialect has its own, which sees a stalled reader too
             max_size=_MAX_MESSAGE_BYTES,
         )
+    except InvalidStatus as error:
+        raise _refusal(error, url) from None
     except (OSError, WebSocketException) as error:
         raise Unreachable(f"cannot connect to {url}: {_why(error, timeout_s)}") from None
     if socket.subprotocol != SUBPROTOCOL:
@@ -73,14 +76,23 @@ async def _open(url: str, timeout_s: float) -> ClientConnection:
     return socket
 
 
+def _refusal(error: InvalidStatus, url: str) -> Refused | Unreachable:
+    """The server's own words, where it is ours; else the status that something answered with."""
+    try:
+        said = json.loads(error.response.body or b"")["error"]
+        return Refused(ErrorCode(said["code"]), str(said["message"]))
+    except (ValueError, KeyError, TypeError):
+        status = error.response.status_code
+        why = f"the server answered with HTTP status {status}"
+        return Unreachable(f"cannot connect to {url}: {why}")
+
+
 def _why(error: OSError | WebSocketException, timeout_s: float) -> str:
     match error:
         case TimeoutError():
             return f"no answer within {timeout_s:g} s"
         case InvalidURI():
             return "not an address like ws://host:port/ws"
-        case InvalidStatus():
-            return f"the server answered with HTTP status {error.response.status_code}"
         case NegotiationError():
             return f"the server does not speak {SUBPROTOCOL}"
         case ssl.SSLCertVerificationError():

@@ -6,7 +6,8 @@ Rules
    new one: requests under way fail, mode, view and subscription are asked for
    again.
 2. Every attempt has a deadline, and all attempts of one absence together.
-3. The resume token lives in memory alone.
+3. The resume token lives in memory alone. A sign-in token that is a function is asked for anew
+   before each connection.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from client.dial import Opened, dial
 from client.outcomes import LOST, Closed, End, NoReply, Refused, Unreachable
 from client.reconnect import HELD_S, delay_s
 from client.stream import Stream
+from client.token import Token, given
 from ingress.wire.requests import Hello, ResumeRequest
 from ingress.wire.words import BadMessage, ErrorCode
 
@@ -64,7 +66,7 @@ async def session(
     *,
     max_in_flight: int | None = None,
     client: str = "segstream-python",
-    token: str | None = None,
+    token: Token = None,
     timeout_s: float = 10.0,
     patience_s: float = 120.0,
     notify: Notify = _ignore,
@@ -82,7 +84,7 @@ async def session(
     """
 
     async def attempt(resume: ResumeRequest | None) -> Opened:
-        hello = Hello(type="hello", client=client, token=token, resume=resume)
+        hello = Hello(type="hello", client=client, token=given(token), resume=resume)
         return await dial(url, hello, timeout_s)
 
     stream = Stream(await attempt(None), max_in_flight)

@@ -19,7 +19,10 @@ from deployments.args import AppArgs, ModelReplicas, PoolArgs
 from deployments.ingress import Ingress
 from deployments.resources import gpus_per_replica
 from deployments.segmenter import Segmenter
+from deployments.serve.listening import listens_on
 from deployments.stats import StatsAnalyst
+from ingress.admission.addresses import is_loopback
+from ingress.policy import unsafe_bind
 from models.pictures.headers import ImageLimits
 
 # A redeploy starts new replicas before it stops the old ones: clients that are let go find one.
@@ -34,12 +37,20 @@ _STORE_CALLS = 1000
 _STOPS: dict[str, Any] = {"graceful_shutdown_wait_loop_s": 0.5}
 
 
+class UnsafeBind(Exception):
+    """The application must not be served there as it is; the words say what to write."""
+
+
 def build(args: AppArgs) -> Application:
     """The application that ``args`` describe.
 
     Raises:
         NoGpu: a deployment is to run on CUDA and the cluster has no GPU.
+        UnsafeBind: others can reach the server, and nobody said how they sign in.
     """
+    host = listens_on()
+    if why := unsafe_bind(host, args.ingress.admission.auth, on_loopback=is_loopback(host)):
+        raise UnsafeBind(why)
     gpus = float(ray.cluster_resources().get("GPU", 0))
     pools: dict[str, Application] = {}
     for pool in args.pools:
@@ -56,13 +67,13 @@ def build(args: AppArgs) -> Application:
     ingress = serve.deployment(
         name="ingress",
         num_replicas=args.ingress.replicas,
-        max_ongoing_requests=2 * args.ingress.admission.max_sessions,
+        max_ongoing_requests=2 * _places(args),
         graceful_shutdown_timeout_s=args.ingress.drain.grace_s,
         max_surge_percent=_SUCCESSORS_FIRST,
         **_STOPS,
         ray_actor_options={"num_cpus": args.ingress.cpus_per_replica},
     )(Ingress)
-    return ingress.bind(args.ingress_settings(), pools, stats, _session_store(args))
+    return ingress.bind(args.ingress_settings(host), pools, stats, _session_store(args))
 
 
 def _session_store(args: AppArgs) -> Application:
@@ -75,7 +86,13 @@ def _session_store(args: AppArgs) -> Application:
         **_STOPS,
         ray_actor_options={"num_cpus": args.ingress.cpus_per_replica},
     )(session_store.SessionKeeper)
-    return store.bind(args.ingress.resume)
+    return store.bind(args.ingress.resume, args.ingress.admission)
+
+
+def _places(args: AppArgs) -> int:
+    """How many sessions and sockets one ingress replica may hold."""
+    admission = args.ingress.admission
+    return admission.max_sessions + admission.returning_sessions + admission.max_ungreeted
 
 
 def _segmenter(pool: PoolArgs, args: AppArgs, gpus: float) -> Application:
@@ -86,7 +103,7 @@ def _segmenter(pool: PoolArgs, args: AppArgs, gpus: float) -> Application:
         # Batches come over lines of their own. Through Serve comes who waits for a mode to load,
         # every session at the worst, and each ingress replica asks where the lines go and for the
         # metrics: none of them is to wait for another.
-        max_ongoing_requests=(args.ingress.admission.max_sessions + 2) * args.ingress.replicas,
+        max_ongoing_requests=(_places(args) + 2) * args.ingress.replicas,
         **_STOPS,
         **_resources(pool, args, gpus),
     )(Segmenter)

@@ -10,7 +10,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
-from ingress.settings import Connections, IngressSettings, Settings
+from ingress.group import Settings
+from ingress.settings import Connections, IngressSettings
 from ingress.wire.explain import explain, nearest
 from models.catalog import MODES
 
@@ -114,9 +115,10 @@ class AppArgs(Settings):
             raise ValueError("pools: two pools have one name")
         return self
 
-    def ingress_settings(self) -> IngressSettings:
-        """What the connection layer is told."""
+    def ingress_settings(self, listens_on: str | None) -> IngressSettings:
+        """What the connection layer is told; ``listens_on`` is the host of ``http_options``."""
         return IngressSettings(
+            listens_on=listens_on,
             default_mode=self.default_mode,
             replicas={mode: pool.replicas for pool in self.pools for mode in pool.modes},
             **{name: getattr(self.ingress, name) for name in Connections.model_fields},

@@ -1,6 +1,6 @@
 """The ingress deployment: routes to sessions, handles to the dispatchers.
 
-The WebSocket route only bridges: it chooses the dialect, checks the origin and
+The WebSocket route only bridges: it asks the gate (``ingress.admission``) and
 hands the socket to a ``Session``, which owns everything from accept to the end.
 A picture sent over HTTP is analyzed in the same batches as the streams.
 
@@ -9,6 +9,7 @@ FastAPI cannot resolve their annotations as strings in the replica.
 """
 
 import asyncio
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ from ray import serve
 from ray.exceptions import RayError
 from ray.serve.handle import DeploymentHandle
 
+from deployments.credentials import authentication
 from deployments.lines.pools import Pools, StatsPool
+from deployments.manners import Manners, knock_of, refusal, turn_away
 from deployments.metrics.census import ReplicaCensus
 from deployments.metrics.exposition import Exposition, Families
 from deployments.metrics.gathering import Gathering
@@ -29,10 +32,11 @@ from deployments.picture import OPENAPI, PictureRefused, answer, flown, read_bod
 from deployments.readiness import Readiness
 from deployments.serve.handles import apart, each_outcome
 from deployments.serve.logs import adopt_serve_logging
-from deployments.serve.outfitter import outfitter
+from deployments.serve.outfitter import behind_haproxy, outfitter
 from deployments.serve.stopping import told_to_stop
 from deployments.session_store import StoreHandle
-from ingress.door.admission import is_operator, origin_allowed
+from ingress.admission.gate import Gate
+from ingress.admission.refusal import Refused
 from ingress.door.transport import StarletteTransport
 from ingress.metrics import Metrics
 from ingress.service import Service
@@ -41,10 +45,18 @@ from ingress.session.single import SingleFrame
 from ingress.settings import IngressSettings
 from ingress.upkeep import kept_up
 from ingress.wire.replies import ModeInfo
-from ingress.wire.words import SUBPROTOCOL, Dialect, ErrorCode
+from ingress.wire.words import ErrorCode
 from models.catalog import MODES
 
 WEB = Path(__file__).parent.parent / "web"
+
+
+def _gate() -> Gate:
+    """That of the replica in this process."""
+    replica: Any = serve.get_replica_context().servable_object
+    gate: Gate = replica.gate
+    return gate
+
 
 api = FastAPI(
     title="SegStream",
@@ -55,6 +67,7 @@ api = FastAPI(
     servers=[{"url": "."}],
     root_path_in_servers=False,
 )
+api.add_middleware(Manners, gate=_gate)
 api.mount("/web", StaticFiles(directory=WEB), name="web")
 
 
@@ -92,15 +105,21 @@ class Ingress:
         timeout_s = settings.batching.call_timeout_s
         context = serve.get_replica_context()
         self._siblings = serve.get_deployment_handle(context.deployment, context.app_name)
+        keeper = StoreHandle(store, self._siblings, settings.resume.store_timeout_s)
+        equipping = outfitter(settings)
         self._service = Service(
             settings=settings,
             modes={name: mode_info(name) for name in MODES if name in pools},
             analyzer=Pools(pools),
             analyst=StatsPool(stats, timeout_s),
             census=ReplicaCensus(context.app_name),
-            store=StoreHandle(store, self._siblings, settings.resume.store_timeout_s),
+            store=keeper,
             metrics=Metrics(pools),
+            authentication=authentication(settings.admission),
+            tickets=keeper,
+            named_peers=equipping.named_peers if behind_haproxy(os.environ) else None,
         )
+        self.gate = self._service.gate
         self._exposition = Exposition(self._service.metrics.registry)
         self._gathering = Gathering(
             self._exposition,
@@ -114,8 +133,8 @@ class Ingress:
         self._renewing = loop.create_task(renewing)
         draining = kept_up("the drain", self._drain_when_told, bug)
         self._draining = loop.create_task(draining)
-        equipping = kept_up("the equipment of servers", outfitter(settings).run, bug)
-        self._equipping = loop.create_task(equipping)
+        equipment = kept_up("the equipment of servers", equipping.run, bug)
+        self._equipping = loop.create_task(equipment)
 
     async def _drain_when_told(self) -> None:
         await told_to_stop()
@@ -133,15 +152,13 @@ class Ingress:
     @api.websocket("/ws")
     async def stream(self, websocket: WebSocket) -> None:
         """The one WebSocket endpoint; see docs/protocol.md."""
-        allowed = self._service.settings.admission.allowed_origins
-        if not origin_allowed(websocket.headers.get("origin"), allowed):
-            self._service.metrics.handshakes_rejected.labels("origin").inc()
-            await websocket.close()  # before accept: HTTP 403
+        try:
+            visitor = await self.gate.meet(knock_of(websocket.scope))
+        except Refused as refused:
+            await turn_away(websocket, refused)
             return
-        offered = websocket.scope["subprotocols"]
-        dialect = Dialect.V1 if SUBPROTOCOL in offered else Dialect.PLAIN
         transport = StarletteTransport(websocket, infrastructure_errors=(RayError,))
-        await Session(self._service, transport, dialect, websocket.headers.get("origin")).run()
+        await Session(self._service, transport, visitor).run()
 
     @api.get("/", include_in_schema=False)
     async def page(self) -> FileResponse:
@@ -171,12 +188,8 @@ class Ingress:
     @api.get("/api/sessions")
     async def sessions(self, request: Request) -> JSONResponse:
         """Every session of every replica, for the operator: state, age, mode, fps, credit."""
-        expected = self._service.settings.admission.operator_token_sha256
-        if expected is None:
-            why = "set ingress.admission.operator_token_sha256 in the configuration"
-            return _refusal(403, f"no operator token is configured; {why}")
-        if not is_operator(request.headers.get("authorization"), expected):
-            return _refusal(401, "send the operator's token: Authorization: Bearer TOKEN")
+        if not self.gate.is_operator(knock_of(request.scope)):
+            return self._for_the_operator()
         asked = apart(self._siblings.broadcast, "sessions_here")
         replicas = await each_outcome(asked, self._service.settings.metrics.gather_timeout_s)
         answered = [sessions for sessions in replicas if isinstance(sessions, list)]
@@ -188,22 +201,45 @@ class Ingress:
             }
         )
 
+    def _for_the_operator(self) -> JSONResponse:
+        """The answer to who is not."""
+        if self._service.settings.admission.operator_token_sha256 is None:
+            why = "set ingress.admission.operator_token_sha256 in the configuration"
+            return _refusal(403, f"no operator token is configured; {why}")
+        return _refusal(401, "send the operator's token: Authorization: Bearer TOKEN")
+
+    @api.post("/api/ticket", responses={401: {"description": "The token is not accepted."}})
+    async def ticket(self, request: Request) -> JSONResponse:
+        """A ticket in place of the token that is brought: good once, and for some seconds."""
+        try:
+            ticket = await self.gate.give_ticket(knock_of(request.scope))
+        except Refused as refused:
+            return refusal(refused)
+        seconds = self._service.settings.admission.ticket_s
+        return JSONResponse({"ticket": ticket, "expires_s": seconds})
+
     @api.post("/api/segment", openapi_extra=OPENAPI, response_class=Response)
     async def segment(self, request: Request) -> Response:
         """One picture in, one mask, overlay or matte out; the payloads are those of the stream."""
         service = self._service
         try:
+            # Who may not is not read at all.
+            self.gate.sign_in_by_header(knock_of(request.scope))
             # The body first: refused for its query alone, an upload under way would be reset.
             image = await read_body(request, service.settings.limits.max_frame_bytes)
             mode, frame_view = read_query(request.query_params, service)
             shot = SingleFrame(image, frame_view, mode)
             return answer(await flown(shot, service), service)
-        except PictureRefused as refusal:
-            return refusal.response()
+        except PictureRefused as refused:
+            return refused.response()
+        except Refused as refused:
+            return refusal(refused)
 
     @api.get("/metrics", include_in_schema=False)
-    async def metrics(self) -> Response:
+    async def metrics(self, request: Request) -> Response:
         """The metrics of every replica, for Prometheus."""
+        if not self.gate.may_scrape(knock_of(request.scope)):
+            return self._for_the_operator()
         return Response(await self._gathering.page(), media_type=CONTENT_TYPE_LATEST)
 
     async def exposition(self, asker: str) -> Families:

@@ -1,4 +1,4 @@
-"""The session store: one replica that keeps detached sessions in memory, and its handle.
+"""The session store: one replica that keeps detached sessions and tickets in memory, its handle.
 
 A redeploy replaces every replica of the application, this one too: its code
 version covers the whole yaml entry. So the replica that goes hands its records
@@ -24,6 +24,10 @@ from deployments.metrics.store import StoreMetrics
 from deployments.serve.handles import Unanswered, answered, apart, each_outcome, over_grpc
 from deployments.serve.logs import adopt_serve_logging
 from deployments.serve.stopping import told_to_stop
+from ingress.admission.principals import Principal
+from ingress.admission.refusal import Refused
+from ingress.admission.tickets import Ticket, Tickets
+from ingress.policy import Admission
 from ingress.resume.memory_store import Heirloom, MemoryStore
 from ingress.resume.parked import Claim, ClaimRefused, Parked, Renewal, StoreLost, Title
 from ingress.settings import Resume
@@ -38,13 +42,15 @@ _LOOK_EVERY_S = 0.1
 _PATIENCE = 0.7  # of the time that an ingress replica waits for an answer
 _PORTION_BYTES = 16 * 1024 * 1024
 
-Question = Literal["hold", "park", "claim", "forget", "renew"]
+Question = Literal["hold", "park", "claim", "forget", "renew", "issue", "redeem"]
+
+_OF_TICKETS = frozenset({"issue", "redeem"})
 
 
 class SessionKeeper:
-    """The deployment: ``MemoryStore`` on this process's clock, and the handover."""
+    """The deployment: ``MemoryStore`` and tickets on this process's clock, and the handover."""
 
-    def __init__(self, settings: Resume) -> None:
+    def __init__(self, settings: Resume, admission: Admission) -> None:
         adopt_serve_logging()
         context = serve.get_replica_context()
         self._id = context.replica_id.unique_id
@@ -55,6 +61,7 @@ class SessionKeeper:
             max_parked=settings.max_parked,
             max_parked_bytes=settings.max_parked_bytes,
         )
+        self._tickets = Tickets(admission.ticket_s, admission.tickets_per_principal)
         self._metrics = StoreMetrics(self._store, get_args(Question))
         self._exposition = Exposition(self._metrics.registry)
         loop = asyncio.get_running_loop()
@@ -68,19 +75,28 @@ class SessionKeeper:
         self._leaving = loop.create_task(leaving)
 
     async def ask(self, question: Question, *details: Any, **options: Any) -> Any:
-        """Answer one call of the handle; a refused claim is returned, not raised."""
+        """Answer one call of the handle; a refusal is returned, not raised."""
         await self._answering.wait()
         if self._successor is not None:
             return await self._successor.ask.remote(question, *details, **options)
-        if question == "claim" and not self._store.knows(details[0]):
+        if self._may_be_on_its_way(question, details):
             await self._inherit()
         self._metrics.calls[question].inc()
         with self._metrics.unhandled_exceptions.count_exceptions():
             try:
-                return getattr(self._store, question)(*details, **options, now=self._clock())
+                keeper = self._tickets if question in _OF_TICKETS else self._store
+                return getattr(keeper, question)(*details, **options, now=self._clock())
             except ClaimRefused as refused:
                 self._metrics.claims_refused.inc()
                 return refused
+            except Refused as refused:
+                return refused
+
+    def _may_be_on_its_way(self, question: Question, details: Sequence[Any]) -> bool:
+        """Whether a predecessor may have what is asked for and is not here."""
+        if question == "claim":
+            return not self._store.knows(details[0])
+        return question == "redeem" and not self._tickets.knows(details[0])
 
     async def exposition(self, asker: str) -> Families:
         """The metrics of this replica, for the ingress replica that asks."""
@@ -95,6 +111,10 @@ class SessionKeeper:
         self._store.adopt(heirlooms, self._clock())
         if last:
             self._heir.set()
+
+    async def adopt_tickets(self, tickets: Sequence[tuple[bytes, Ticket]]) -> None:
+        """Take over the tickets of the replica before this one."""
+        self._tickets.adopt(tickets, self._clock())
 
     async def _inherit(self) -> None:
         try:
@@ -121,6 +141,7 @@ class SessionKeeper:
         self._answering.clear()
         for portion in self._store.portions(self._clock(), _PORTION_BYTES):
             await self._of_own("adopt", portion, last=False)
+        await self._of_own("adopt_tickets", self._tickets.left(self._clock()))
         await self._of_own("adopt", (), last=True)
         self._successor = self._own
 
@@ -131,7 +152,7 @@ class SessionKeeper:
 
 
 class StoreHandle:
-    """The ``SessionStore`` of one ingress replica."""
+    """The ``SessionStore`` and the ``TicketBook`` of one ingress replica."""
 
     def __init__(
         self, store: DeploymentHandle[Any], ingress: DeploymentHandle[Any], timeout_s: float
@@ -149,10 +170,17 @@ class StoreHandle:
         return kept
 
     async def claim(
-        self, session: str, token: bytes, origin: str | None, new_token: bytes, *, orphaned: bool
+        self,
+        session: str,
+        token: bytes,
+        origin: str | None,
+        new_token: bytes,
+        *,
+        orphaned: bool,
+        principal: str | None = None,
     ) -> Claim:
         answer: Claim | ClaimRefused = await self._ask(
-            "claim", session, token, origin, new_token, orphaned=orphaned
+            "claim", session, token, origin, new_token, orphaned=orphaned, principal=principal
         )
         if isinstance(answer, ClaimRefused):
             raise answer
@@ -172,6 +200,22 @@ class StoreHandle:
     async def renew(self, held: Mapping[bytes, str]) -> Renewal:
         renewal: Renewal = await self._ask("renew", held)
         return renewal
+
+    async def issue(self, ticket: bytes, principal: Principal, origin: str | None) -> None:
+        await self._ask_of_tickets("issue", ticket, principal, origin)
+
+    async def redeem(self, ticket: bytes, origin: str | None) -> Principal:
+        principal: Principal = await self._ask_of_tickets("redeem", ticket, origin)
+        return principal
+
+    async def _ask_of_tickets(self, question: Question, *details: Any) -> Any:
+        try:
+            answer = await self._ask(question, *details)
+        except StoreLost:
+            raise Refused("store_lost") from None
+        if isinstance(answer, Refused):
+            raise answer
+        return answer
 
     async def _ask(self, question: Question, *details: Any, **options: Any) -> Any:
         try:

@@ -14,6 +14,7 @@ from typing import TypeVar
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from ingress import tasks
+from ingress.admission.refusal import REFUSALS
 from ingress.disconnects import DISCONNECTS, Disconnect
 from ingress.lifecycle import State
 from ingress.wire.replies import SERVER_MESSAGES
@@ -23,7 +24,6 @@ from ingress.wire.words import OUTCOMES, DropCause
 
 FRAME_OUTCOMES = ("result", "error", "dropped")
 STAGES = ("queue", "call")  # what a call does within, the segmenter counts
-REJECTIONS = ("origin",)
 MESSAGE_TYPES = {
     "in": sorted({type_of(m) for ms in CLIENT_MESSAGES.values() for m in ms} | {"frame", "bad"}),
     "out": sorted({type_of(m) for ms in SERVER_MESSAGES.values() for m in ms} | {"result"}),
@@ -47,7 +47,7 @@ class Metrics:
 
         self.connections = self._counter("ws_connections", "WebSocket connections accepted.")
         self.handshakes_rejected = self._counter(
-            "ws_handshakes_rejected", "Handshakes refused before accept.", "reason"
+            "ws_handshakes_rejected", "Clients kept out, before accept or at their hello.", "reason"
         )
         self.disconnects = self._counter(
             "ws_disconnects", "Ends of accepted connections.", "reason", "initiator"
@@ -130,7 +130,7 @@ class Metrics:
             self.sends_suppressed.labels(state)
             if state not in (State.NEW, State.CLOSED):
                 self.open_connections.labels(state)
-        for rejection in REJECTIONS:
+        for rejection in REFUSALS:
             self.handshakes_rejected.labels(rejection)
         for direction, types in MESSAGE_TYPES.items():
             self.message_bytes.labels(direction)

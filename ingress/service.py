@@ -6,10 +6,13 @@ driven by a test with a lambda for the model.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from ingress.admission.gate import Gate
+from ingress.admission.principals import Authentication
+from ingress.admission.tickets import TicketBook
 from ingress.dispatch.dispatcher import Dispatcher
 from ingress.dispatch.flight import Analyzer
 from ingress.metrics import Metrics
@@ -40,7 +43,10 @@ class Census(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One replica's shared parts."""
+    """One replica's shared parts.
+
+    ``authentication`` None: nobody has to sign in. ``named_peers``: as ``Addresses`` has it.
+    """
 
     settings: IngressSettings
     modes: Mapping[str, ModeInfo]
@@ -49,6 +55,10 @@ class Service:
     census: Census
     store: SessionStore
     metrics: Metrics
+    authentication: Authentication | None = None
+    tickets: TicketBook | None = None
+    named_peers: Callable[[], bool] | None = None
+    gate: Gate = field(init=False)
     dispatchers: Mapping[str, Dispatcher] = field(init=False)
     roll: Roll = field(init=False)
     drainage: Drainage = field(init=False)
@@ -60,6 +70,15 @@ class Service:
             for mode in self.modes
         }
         roll = Roll(self.store, self.settings.resume.ttl_s / 3)
+        gate = Gate(
+            self.settings.admission,
+            self.settings.listens_on,
+            self.authentication,
+            self.tickets,
+            self.named_peers,
+            lambda name: self.metrics.handshakes_rejected.labels(name).inc(),
+        )
+        object.__setattr__(self, "gate", gate)
         object.__setattr__(self, "dispatchers", dispatchers)
         object.__setattr__(self, "roll", roll)
         object.__setattr__(self, "drainage", Drainage(roll, self.settings.drain, self.metrics))

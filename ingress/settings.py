@@ -10,33 +10,18 @@ of different groups that contradict each other by ``Connections``.
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, model_validator
+
+from ingress.group import Settings
+from ingress.policy import Admission
 
 _KIB, _MIB = 1024, 1024 * 1024
 
 # A batch is closed by the frame that passes its bytes, and travels in one message of at most 2**28.
 CALL_BYTES = 255 * _MIB
-
-_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\s]+", re.IGNORECASE).fullmatch
-_HASHES_OF_NOTHING = frozenset(hashlib.sha256(nothing).hexdigest() for nothing in (b"", b"\n"))
-
-
-class Settings(BaseModel):
-    """The base of every group: immutable, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def _in_order(window: tuple[int, int]) -> tuple[int, int]:
@@ -158,52 +143,6 @@ class Batching(Settings):
     prepare_timeout_s: float = Field(180.0, gt=0, description="For a mode to load.")
 
 
-class Admission(Settings):
-    """Who may come in, and how many."""
-
-    max_sessions: int = Field(
-        256,
-        ge=1,
-        le=16_384,
-        description=(
-            "Per ingress replica; then close 1013. One process can hold no more: each is a socket, "
-            "and between a proxy and a replica there are 28,000 ports."
-        ),
-    )
-    allowed_origins: tuple[str, ...] = Field(
-        ("*",),
-        description=(
-            'Origins of pages that may open a WebSocket, as "https://host:port"; "*" is every '
-            "origin. Programs that send no Origin are not affected."
-        ),
-    )
-    operator_token_sha256: str | None = Field(
-        None,
-        pattern="^[0-9a-f]{64}$",
-        description="Of the bearer token that GET /api/sessions wants; null answers nobody.",
-    )
-
-    @field_validator("allowed_origins")
-    @classmethod
-    def _are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
-        for origin in origins:
-            if origin not in ("*", "null") and not _ORIGIN(origin):
-                raise ValueError(
-                    f'"{origin}" is no origin that a browser sends; write "https://host" or '
-                    '"https://host:port", without a path or a slash at its end, or "*"'
-                )
-        return origins
-
-    @field_validator("operator_token_sha256")
-    @classmethod
-    def _is_of_a_token(cls, sha256: str | None) -> str | None:
-        if sha256 in _HASHES_OF_NOTHING:
-            raise ValueError(
-                "the SHA-256 of nothing, which lets everybody in; hash a token that is not empty"
-            )
-        return sha256
-
-
 class Scraping(Settings):
     """How ``/metrics`` is put together."""
 
@@ -264,3 +203,6 @@ class IngressSettings(Connections):
 
     default_mode: str = "person"
     replicas: Mapping[str, int] = Field({}, description="Of each mode's pool; 1 where not told.")
+    listens_on: str | None = Field(
+        None, description="The host of http_options; null is not known, and counts as any."
+    )

@@ -22,7 +22,7 @@ const CLOSE_SILENT = 4201;
 
 /**
  * @typedef {object} Owner who learns what comes, until `leave`
- * @property {() => object} hello the first message
+ * @property {() => Promise<object>} hello the first message; without one the connection is given up
  * @property {(message: any) => void} take
  * @property {(result: import("./wire.js").WireResult, bytes: number, roundTripMs: number | null) => void} takeResult
  * @property {(code: number) => void} closed the connection has ended
@@ -48,7 +48,7 @@ export class Link {
     this.#owner = owner;
     this.#socket = new WebSocket(url, SUBPROTOCOL);
     this.#socket.binaryType = "arraybuffer";
-    this.#socket.onopen = () => this.#say(owner.hello());
+    this.#socket.onopen = () => this.#greet();
     this.#socket.onmessage = (event) => this.#hear(event.data);
     this.#socket.onclose = (event) => owner.closed(event.code);
     this.#timers.welcome = setTimeout(() => owner.givenUp(CLOSE_LOST), WELCOME_DEADLINE_MS);
@@ -87,6 +87,16 @@ export class Link {
   /** @param {string} reason */
   close(reason) {
     this.#socket.close(CLOSE_NORMAL, reason);
+  }
+
+  async #greet() {
+    const socket = this.#socket;
+    try {
+      const hello = await this.#owner.hello();
+      if (socket.onopen) this.#say(hello); // else it was left meanwhile
+    } catch {
+      if (socket.onopen) this.#owner.givenUp(CLOSE_LOST);
+    }
   }
 
   // -- out -----------------------------------------------------------------

@@ -102,8 +102,8 @@ export class Stream extends EventTarget {
 
   /**
    * @param {string | URL} url the `/ws` endpoint
-   * @param {{token?: string, client?: string, random?: () => number}} [options]
-   *   token: the sign-in token, where the server asks for one
+   * @param {{token?: () => Promise<string | null>, client?: string, random?: () => number}} [options]
+   *   token: asked before each hello for what signs in, a token or a ticket; null: nothing does
    */
   constructor(url, options = {}) {
     super();
@@ -188,8 +188,9 @@ export class Stream extends EventTarget {
     this.#enter({ ...this.state, phase: "connecting", retryAt: null });
   }
 
-  #hello() {
-    const { token, client = "studio" } = this.#options;
+  async #hello() {
+    const { client = "studio" } = this.#options;
+    const token = await this.#options.token?.();
     const resume = this.#resume && {
       ...this.#resume,
       last_seq: this.#ledger.received,

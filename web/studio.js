@@ -17,6 +17,7 @@ import { Panel } from "./panel.js";
 import { Readings } from "./readings.js";
 import { SampleClip } from "./sample.js";
 import { Settings } from "./settings.js";
+import { SignIn } from "./signin.js";
 import { openSource, SourceUnavailable } from "./sources.js";
 import { Stage } from "./stage.js";
 import { Stream } from "./stream.js";
@@ -38,7 +39,8 @@ function wishesOf(query) {
 const endpoint = new URL("ws", location.href);
 endpoint.protocol = endpoint.protocol.replace("http", "ws");
 
-const stream = new Stream(endpoint, { client: "studio" });
+const signIn = new SignIn(new URL("api/ticket", location.href), () => stream.open());
+const stream = new Stream(endpoint, { client: "studio", token: () => signIn.ticket() });
 const settings = new Settings(stream, wishesOf(query));
 const tally = new Tally();
 const capture = new Capture(stream, (bytes) => tally.sent(bytes));
@@ -139,7 +141,10 @@ async function subscribe() {
   }
 }
 
-stream.addEventListener("state", ({ detail }) => notices.showState(detail, source !== null));
+stream.addEventListener("state", ({ detail }) => {
+  notices.showState(detail, source !== null);
+  signIn.showState(detail);
+});
 stream.addEventListener("welcome", ({ detail }) => {
   if (!detail.resumed) {
     stage.restart();

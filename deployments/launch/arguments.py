@@ -14,7 +14,11 @@ import yaml
 from pydantic import ValidationError
 
 from deployments.args import AppArgs
+from deployments.credentials import NoCredentials, authentication
+from deployments.launch.address import Address
 from deployments.launch.refusal import CannotStart
+from ingress.admission.addresses import is_loopback
+from ingress.policy import unsafe_bind
 
 _BUILDER = "deployments.app:build"
 
@@ -31,7 +35,7 @@ def check_arguments(config: Path) -> None:
             raise CannotStart(f"{place} is no mapping; see configs/serve.yaml for one")
         _check_prefix(application.get("route_prefix", "/"), place)
         if application.get("import_path") == _BUILDER:
-            _check_args(application.get("args") or {}, place)
+            _check_args(application.get("args") or {}, place, Address.of(content).host)
 
 
 def _read(config: Path) -> Mapping[str, Any]:
@@ -52,10 +56,17 @@ def _check_prefix(prefix: object, place: str) -> None:
         raise CannotStart(f'{place}.route_prefix is {prefix!r}; it begins with a slash, as "/"')
 
 
-def _check_args(args: object, place: str) -> None:
+def _check_args(args: object, place: str, host: str) -> None:
     try:
-        AppArgs.model_validate(args)
+        admission = AppArgs.model_validate(args).ingress.admission
     except ValidationError as error:
         # AppArgs says what is wrong itself, all in one sentence.
         why = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise CannotStart(f"{place}.args: {why}") from None
+    try:
+        authentication(admission)  # what the replica will read is on this machine
+    except NoCredentials as missing:
+        raise CannotStart(f"{place}.args: {missing}") from None
+    danger = unsafe_bind(host, admission.auth, on_loopback=is_loopback(host))
+    if danger is not None:
+        raise CannotStart(f"{place}.args: {danger}")

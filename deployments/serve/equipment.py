@@ -35,7 +35,7 @@ from starlette.types import ASGIApp
 
 from deployments.serve import goodbye, haproxy, headers, middleware
 from deployments.serve.headers import StrangersHeaders
-from deployments.serve.middleware import DropAfterLoss, RawWebSocket
+from deployments.serve.middleware import DropAfterLoss, RawWebSocket, SocketPeer
 from ingress.settings import IngressSettings
 
 log = logging.getLogger("segstream.equipment")
@@ -81,7 +81,7 @@ def kit_for(settings: IngressSettings, *, in_replica: bool, since: float) -> Kit
         },
         patience_s=settings.limits.send_timeout_s,
         websocket=_websocket(in_replica),
-        middlewares=(own, StrangersHeaders),
+        middlewares=(own, StrangersHeaders, SocketPeer),
         code=_code(),
         since=since,
     )
@@ -125,7 +125,9 @@ def _put_on(config: Any, kit: Kit, app: ASGIApp) -> None:
 
 
 def equip_proxy(kit: Kit, actor: Any) -> bool:
-    """In a proxy's process, where ``actor`` is it; False while it has no server yet.
+    """In a proxy's process, where ``actor`` is it; False while that is not done yet.
+
+    HAProxy has no uvicorn beside it, and is told to name peers.
 
     The task that starts the server ends with it, and is kept.
     """

@@ -17,7 +17,7 @@ import uvicorn
 from starlette.middleware import Middleware
 
 from deployments.serve.equipment import equip, kit_for
-from deployments.serve.outfitter import PROXY_ACTOR
+from deployments.serve.outfitter import PROXY_ACTOR, behind_haproxy
 from ingress.settings import IngressSettings
 
 
@@ -46,8 +46,7 @@ def meets_clients_in_replica(environ: Mapping[str, str]) -> bool:
 
     In HAProxy mode, too, there is a proxy of Serve's: it stands in while no replica is there.
     """
-    haproxy = environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1"
-    return haproxy and not _actor_name().startswith(PROXY_ACTOR)
+    return behind_haproxy(environ) and not _actor_name().startswith(PROXY_ACTOR)
 
 
 def _actor_name() -> str:

@@ -1,7 +1,7 @@
-"""What lies between uvicorn and Serve's own ASGI app, one piece for each of the two proxies.
+"""What lies between uvicorn and Serve's own ASGI app, around both proxies and one for each.
 
-Both concern the end of a WebSocket, which Serve turns into something else than the message that
-says why.
+Those for one of the two concern the end of a WebSocket, which Serve turns into something else than
+the message that says why.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+PEER = "segstream.peer"
 
 # Serve's own header by which a request asks not to be watched for a disconnect.
 _UNWATCHED = (b"x-request-disconnect-disabled", b"?1")
@@ -50,3 +52,20 @@ class DropAfterLoss:
                 await send(message)
 
         await self._app(scope, receive, send_while_there if scope["type"] == "websocket" else send)
+
+
+class SocketPeer:
+    """Middleware that keeps the peer as the socket has it, under ``PEER`` in the extensions.
+
+    The outermost: uvicorn's own middleware puts in its place what a header says, whoever wrote that
+    where the peer is on loopback; so it is with every client behind HAProxy.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in ("http", "websocket"):
+            kept = {**(scope.get("extensions") or {}), PEER: {"client": scope.get("client")}}
+            scope = {**scope, "extensions": kept}
+        await self._app(scope, receive, send)

@@ -21,12 +21,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
+from math import inf, isfinite
 from typing import Any, TypeVar
 
 import ray
@@ -34,7 +34,7 @@ from ray.exceptions import RayActorError
 
 from deployments.serve.equipment import LEASE_S, Kit, by_value, equip, equip_proxy, kit_for
 from deployments.serve.goodbye import CONTROLLER, keep_proxies_to_the_last
-from deployments.serve.haproxy import MANAGER, close_statistics
+from deployments.serve.haproxy import MANAGER, configure
 from deployments.serve.replica import own_replica
 from ingress.settings import IngressSettings
 
@@ -79,6 +79,13 @@ class Outfitter:
         self._find = find
         self._clock = clock
         self._due_at: dict[str, float] = {}
+        self._seen: frozenset[str] = frozenset()
+
+    def named_peers(self) -> bool:
+        """Whether all that was seen is equipped: HAProxy names peers, our server keeps them."""
+        servers = [name for name in self._seen if not name.startswith(CONTROLLER_ACTOR)]
+        due_at = [self._due_at.get(name, inf) for name in servers]
+        return bool(due_at) and all(map(isfinite, due_at))
 
     async def run(self) -> None:
         """Look, again and again."""
@@ -90,7 +97,7 @@ class Outfitter:
         """Equip what is new, and renew what is due."""
         find = partial(asyncio.to_thread, self._find)
         places = await self._attempt(_ALL, find, _WITHOUT_KIT) or {}
-        now = self._clock()
+        now, self._seen = self._clock(), frozenset(places)
         self._due_at = {name: due for name, due in self._due_at.items() if name in places}
         due = [name for name in places if self._due_at.get(name, now) <= now]
         await asyncio.gather(*(self._equip(name, places[name]) for name in due))
@@ -109,13 +116,18 @@ class Outfitter:
         except (RayActorError, TimeoutError):
             return None  # it died, or is still starting; the next look sees
         except Exception as error:  # noqa: BLE001 - a new Ray or uvicorn may raise anything here
-            self._due_at[what] = math.inf
+            self._due_at[what] = inf
             error = getattr(error, "cause", error)  # of what Ray raises here for another process
             log.warning(
                 "Ray %s hides what is to be equipped in %s (%r): %s",
                 ray.__version__, what, error, without,
             )  # fmt: skip
             return None
+
+
+def behind_haproxy(environ: Mapping[str, str]) -> bool:
+    """Whether clients of this replica come by way of HAProxy."""
+    return environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1"
 
 
 def outfitter(settings: IngressSettings) -> Outfitter:
@@ -128,7 +140,7 @@ def outfitter(settings: IngressSettings) -> Outfitter:
         proxys = kit_for(settings, in_replica=False, since=since)
         steps = {
             PROXY: partial(equip_proxy, proxys),
-            MANAGER: close_statistics,
+            MANAGER: configure,
             CONTROLLER: partial(keep_proxies_to_the_last, settings.drain.grace_s),
         }
         with by_value():

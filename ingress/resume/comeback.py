@@ -16,6 +16,7 @@ from ingress.resume.parked import (
     ClaimRefused,
     NewestResult,
     Numbered,
+    OthersSession,
     Parked,
     SessionSettings,
     SessionStore,
@@ -24,7 +25,7 @@ from ingress.resume.parked import (
     hash_token,
 )
 from ingress.wire.requests import ResumeRequest
-from ingress.wire.words import REFUSED, SETTINGS_ONLY, STORE_LOST
+from ingress.wire.words import OTHERS, REFUSED, SETTINGS_ONLY, STORE_LOST
 
 _TRIES = 3
 
@@ -58,11 +59,14 @@ async def come_back(
     *,
     result_age_s: float,
     timeout_s: float,
+    principal: str | None = None,
 ) -> Resumed | Afresh:
     """Claim the session that ``request`` asks for; ``token`` will be its newest."""
     try:
         async with asyncio.timeout(timeout_s):
-            claim = await _claim(store, request, origin, hash_token(token))
+            claim = await _claim(store, request, origin, principal, hash_token(token))
+    except OthersSession as refused:
+        return Afresh(str(refused), OTHERS)
     except ClaimRefused as refused:
         return Afresh(str(refused), REFUSED)
     except (StoreLost, TimeoutError):
@@ -78,14 +82,20 @@ async def come_back(
 
 
 async def _claim(
-    store: SessionStore, request: ResumeRequest, origin: str | None, new_token: bytes
+    store: SessionStore,
+    request: ResumeRequest,
+    origin: str | None,
+    principal: str | None,
+    new_token: bytes,
 ) -> Claim:
     """Claim, and where another connection holds the session, have it let go and claim again."""
     given = hash_token(request.token)
     orphaned, clock = False, asyncio.get_running_loop().time
     for _ in range(_TRIES):
         asked_at = clock()
-        claim = await store.claim(request.session, given, origin, new_token, orphaned=orphaned)
+        claim = await store.claim(
+            request.session, given, origin, new_token, principal=principal, orphaned=orphaned
+        )
         if not claim.held:
             on_its_way_s = clock() - asked_at
             return replace(claim, parked=claim.parked and claim.parked.aged(on_its_way_s))

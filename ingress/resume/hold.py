@@ -40,10 +40,15 @@ class Hold:
     @classmethod
     def fresh(
         cls, store: SessionStore, session: str, token: str, origin: str | None,
-        settings: SessionSettings,
+        settings: SessionSettings, principal: str | None = None,
     ) -> Hold:  # fmt: skip
         """The hold on a session that is new."""
-        hold = cls(store, session, token, Title((hash_token(token),), origin, settings))
+        hold = cls(
+            store,
+            session,
+            token,
+            Title((hash_token(token),), origin, settings, principal=principal),
+        )
         hold.write()
         return hold
 

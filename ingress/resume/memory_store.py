@@ -22,7 +22,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from ingress.resume.parked import Claim, ClaimRefused, Parked, Renewal, Title
+from ingress.resume.parked import Claim, ClaimRefused, OthersSession, Parked, Renewal, Title
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class MemoryStore:
 
     def claim(
         self, session: str, token: bytes, origin: str | None, new_token: bytes, now: float,
-        *, orphaned: bool,
+        *, orphaned: bool, principal: str | None = None,
     ) -> Claim:  # fmt: skip
         """Give a session to whoever comes with its token, and rotate that.
 
@@ -110,11 +110,15 @@ class MemoryStore:
         Raises:
             ClaimRefused: not known, expired, or not this client's. The three are one answer,
                 so that a stranger learns nothing from it.
+            OthersSession: whoever asks has the token, so it knows that already, and is another
+                principal than the one that the session is of.
         """
         self.expire(now)
         record = self._find(session)
         if record is None or not record.title.admits(token, origin):
             raise ClaimRefused("the session is not there any more; a new one was started")
+        if record.title.principal != principal:
+            raise OthersSession("the session is another principal's; a new one was started")
         if session in self._held and not orphaned:
             return Claim(record.title, held=True)
         title = record.title.rotated(new_token, token)

@@ -9,7 +9,7 @@ Of the stream only the newest result is kept, and replayed only while it is
 young; the frames of all others are reported as dropped.
 
 A token is 256 random bits; only its SHA-256 is kept, and compared in constant
-time. A session is bound to the origin that opened it. The rules by which a
+time. A session is bound to the origin and to the principal that opened it. The rules by which a
 store gives sessions out are in ``ingress.resume.memory_store``.
 """
 
@@ -103,12 +103,14 @@ class Title:
         origin: the ``Origin`` of the page that opened it, where a page did.
         settings: mode and view in force.
         serial: grows with each write under one newest token.
+        principal: who signed in, where somebody did.
     """
 
     tokens: tuple[bytes, ...]
     origin: str | None
     settings: SessionSettings
     serial: int = 1
+    principal: str | None = None
 
     @property
     def confirmed(self) -> bool:
@@ -227,6 +229,10 @@ class ClaimRefused(Exception):
     """There is no such session for this client; the words are for it."""
 
 
+class OthersSession(ClaimRefused):
+    """The token is good, and the session another principal's."""
+
+
 class StoreLost(Exception):
     """The store cannot be reached."""
 
@@ -245,7 +251,14 @@ class SessionStore(Protocol):
         """The session has lost its connection; whether the store keeps it."""
 
     async def claim(
-        self, session: str, token: bytes, origin: str | None, new_token: bytes, *, orphaned: bool
+        self,
+        session: str,
+        token: bytes,
+        origin: str | None,
+        new_token: bytes,
+        *,
+        orphaned: bool,
+        principal: str | None = None,
     ) -> Claim:
         """Attach a session to this replica; raises ClaimRefused."""
 

@@ -18,6 +18,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from ingress.admission.gate import Visitor
 from ingress.disconnects import Disconnect
 from ingress.door.connection import Connection, Transport
 from ingress.resume.drain import STOPPING
@@ -41,7 +42,6 @@ from ingress.session.watch import Watch
 from ingress.session.writer import Writer
 from ingress.tasks import named
 from ingress.wire.replies import ServerPing
-from ingress.wire.words import SUBPROTOCOL, Dialect
 
 log = logging.getLogger("segstream.session")
 
@@ -52,10 +52,9 @@ _SERVICE_RESTART = 1012  # RFC 6455 section 7.4.2, IANA's registry of close code
 class Session:
     """A client, from its accepted handshake to its disconnect."""
 
-    def __init__(
-        self, service: Service, transport: Transport, dialect: Dialect, origin: str | None = None
-    ) -> None:
-        """``origin`` is that of the page that opened the connection, where a page did."""
+    def __init__(self, service: Service, transport: Transport, visitor: Visitor) -> None:
+        """``visitor`` is whom the gate let through."""
+        self._visitor, dialect = visitor, visitor.dialect
         settings, metrics, limits = service.settings, service.metrics, service.settings.limits
         self.dialect = dialect
         self.connection = Connection(
@@ -80,8 +79,8 @@ class Session:
         self._mailbox = Mailbox(service, voice, scene, credit, self._delivery, account)
         commands = Commands(service, scene, self._mailbox, progress, account.figures, outbox, tasks)
         self._arrival = Arrival(
-            service, self.connection, dialect, origin, progress, scene, commands, self._delivery,
-            outbox, ring, tasks,
+            service, self.connection, dialect, visitor, progress, scene, commands, self._delivery,
+            outbox, ring, watch, tasks,
         )  # fmt: skip
         self._reader = Reader(
             self.connection, dialect, limits, progress, self._mailbox, self._delivery, commands,
@@ -114,6 +113,8 @@ class Session:
         return {
             "session": self.id,
             "dialect": self.dialect,
+            "principal": self._arrival.name,
+            "address": self._visitor.address,
             "state": self.connection.state.shown,
             "age_s": round(self._watch.age_s, 1),
             "silent_s": round(self._watch.silent_s, 1),
@@ -139,9 +140,14 @@ class Session:
 
     async def run(self) -> None:
         """Serve the client until the end; raises nothing but a cancellation from outside."""
-        subprotocol = SUBPROTOCOL if self.dialect is Dialect.V1 else None
-        if not await self.connection.accept(subprotocol):
-            return
+        self._arrival.enter()
+        try:
+            if await self.connection.accept(self._visitor.subprotocol):
+                await self._live()
+        finally:
+            self._arrival.leave()
+
+    async def _live(self) -> None:
         self._service.metrics.connections.inc()
         self._service.roll.add(self)
         disconnect = Disconnect("server_error", "the session ended without a reason")

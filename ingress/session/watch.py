@@ -36,6 +36,7 @@ class Watch:
         self.born_at = self.heard_at = self._active_at = self._pinged_at = self._clock()
         self._ping_out: int | None = None
         self._no_credit_since: float | None = None
+        self._expiry: asyncio.TimerHandle | None = None
 
     @property
     def age_s(self) -> float:
@@ -46,6 +47,11 @@ class Watch:
         """End the session from outside its tasks; the first reason counts."""
         if not self._ending.done():
             self._ending.set_result(disconnect)
+
+    def expire_in(self, seconds: float) -> None:
+        """The client's token has so long to live."""
+        expired = Disconnect("auth_expired", "the token's time ran out; come back with a new one")
+        self._expiry = asyncio.get_running_loop().call_later(seconds, self.end, expired)
 
     def heard(self) -> None:
         """Something came from the client."""
@@ -79,6 +85,13 @@ class Watch:
 
         ``ping`` is called with milliseconds since the epoch whenever a heartbeat is due.
         """
+        try:
+            await self._run(connection, ping)
+        finally:
+            if self._expiry:
+                self._expiry.cancel()
+
+    async def _run(self, connection: Connection, ping: Callable[[int], None]) -> None:
         while True:
             now = self._clock()
             due, disconnect = min(self._deadlines(connection.state), key=lambda d: d[0])

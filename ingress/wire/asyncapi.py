@@ -43,7 +43,7 @@ from ingress.wire.requests import (
     UpdateViz,
 )
 from ingress.wire.text import type_of
-from ingress.wire.words import SUBPROTOCOL, Dialect
+from ingress.wire.words import PLAIN_SUBPROTOCOL, SUBPROTOCOL, TICKET_SUBPROTOCOL, Dialect
 from models.view import View
 
 Json: TypeAlias = dict[str, Any]
@@ -73,7 +73,11 @@ _REPLIES: dict[type[ClientMessage], type[BaseModel]] = {
 _VIEWS = (("UpdateViz", "settings"), ("VizUpdated", "settings"), ("Welcome", "viz"))
 
 _DIALECTS = {
-    Dialect.PLAIN: "No subprotocol: text messages only, pictures in base64.",
+    Dialect.PLAIN: (
+        f"No subprotocol, or {PLAIN_SUBPROTOCOL}: text messages only, pictures in base64. Where "
+        "the server wants it, the handshake signs in: by Authorization: Bearer, or by a ticket of "
+        f"POST /api/ticket as one more subprotocol, {TICKET_SUBPROTOCOL}…"
+    ),
     Dialect.V1: (
         f"Sec-WebSocket-Protocol: {SUBPROTOCOL}. Text messages are control, binary ones pictures. "
         "`hello` comes first. Results not yet acknowledged are at most `max_in_flight`."

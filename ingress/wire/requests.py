@@ -88,7 +88,11 @@ class Hello(ClientMessage):
     """The first message of a v1 client."""
 
     type: Literal["hello"]
-    token: str | None = Field(None, max_length=4096)
+    token: str | None = Field(
+        None,
+        max_length=4096,
+        description="Signs in where that is wanted: a token or a ticket.",
+    )
     client: str | None = Field(None, max_length=200, description="Name and version, for the log.")
     resume: ResumeRequest | None = None
 

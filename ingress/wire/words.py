@@ -8,6 +8,8 @@ from typing import Annotated, TypeAlias
 from pydantic import AllowInfNan, Field, StrictFloat, StrictInt
 
 SUBPROTOCOL = "segstream.v1"
+PLAIN_SUBPROTOCOL = "segstream.plain"  # for pages that must offer one
+TICKET_SUBPROTOCOL = "segstream.ticket."  # and the rest of the ticket
 VERSION = 1
 IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp")
 
@@ -69,6 +71,6 @@ class BadMessage(Exception):
 
 
 # How a client that came back fared, the label of session_resumes_total.
-RESUMED, SETTINGS_ONLY, REFUSED, STORE_LOST = OUTCOMES = (
-    "resumed", "settings_only", "refused", "store_lost",
+RESUMED, SETTINGS_ONLY, REFUSED, OTHERS, STORE_LOST = OUTCOMES = (
+    "resumed", "settings_only", "refused", "of_another_principal", "store_lost",
 )  # fmt: skip

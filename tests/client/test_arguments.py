@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from client.arguments import parse
@@ -42,3 +44,11 @@ def test_settings_are_json_or_else_words() -> None:
         "format": "webp",
         "background": "#ffffff",
     }
+
+
+def test_a_token_is_named_by_its_file_and_never_said(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = parse(["ws://h/ws", "--sample", "--token-file", "secret"])
+    assert arguments.token_file == Path("secret")
+    with pytest.raises(SystemExit):
+        parse(["ws://h/ws", "--sample", "--token", "secret"])
+    assert "SEGSTREAM_TOKEN" not in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import ssl
 from http import HTTPStatus
@@ -169,3 +170,21 @@ async def test_a_failed_greeting_is_cut_because_a_close_would_end_a_session(
     assert peer.socket.close_code == 1006
     with pytest.raises(asyncio.CancelledError):
         await dialling
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(401, "UNAUTHORIZED"), (429, "RATE_LIMITED"), (503, "OVERLOADED")]
+)
+async def test_a_refusal_before_the_handshake_is_said_in_the_servers_words(
+    status: int, code: str
+) -> None:
+    body = json.dumps({"error": {"code": code, "message": "not now"}})
+
+    def refuse(connection: ServerConnection, _: Request) -> Response:
+        return connection.respond(HTTPStatus(status), body)
+
+    async with serve(wait, "127.0.0.1", 0, process_request=refuse) as listening:
+        port = next(iter(listening.sockets)).getsockname()[1]
+        with pytest.raises(Refused, match="not now") as caught:
+            await greeted(f"ws://127.0.0.1:{port}/ws")
+    assert caught.value.code == code

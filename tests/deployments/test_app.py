@@ -7,13 +7,15 @@ from typing import Any, cast
 import pytest
 import ray
 
-from deployments.app import build
+from deployments import app
+from deployments.app import UnsafeBind, build
 from deployments.args import AppArgs
 
 
 def graph(args: dict[str, Any], gpus: int, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Deployments by name, with the options that Serve would be given."""
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"GPU": gpus} if gpus else {})
+    monkeypatch.setattr(app, "listens_on", lambda: "127.0.0.1")
     ingress = build(AppArgs.model_validate(args))._bound_deployment
     _, pools, stats, store = cast(tuple[Any, ...], ingress.init_args)
     others = (stats, store, *pools.values())
@@ -44,15 +46,17 @@ def test_pools_share_the_gpus_of_a_cluster(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_apps_own_session_limit_comes_before_serves(monkeypatch: pytest.MonkeyPatch) -> None:
-    args = {"ingress": {"admission": {"max_sessions": 50}}}
-    assert graph(args, 0, monkeypatch)["ingress"].max_ongoing_requests == 100
+    admission = {"max_sessions": 50, "returning_sessions": 10, "max_ungreeted": 5}
+    args = {"ingress": {"admission": admission}}
+    assert graph(args, 0, monkeypatch)["ingress"].max_ongoing_requests == 2 * (50 + 10 + 5)
 
 
 def test_every_request_that_an_ingress_may_make_of_a_segmenter_has_a_place(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    args = {"ingress": {"replicas": 2, "admission": {"max_sessions": 50}}}
-    assert graph(args, 0, monkeypatch)["segmenter-main"].max_ongoing_requests == (50 + 2) * 2
+    admission = {"max_sessions": 50, "returning_sessions": 10, "max_ungreeted": 5}
+    args = {"ingress": {"replicas": 2, "admission": admission}}
+    assert graph(args, 0, monkeypatch)["segmenter-main"].max_ongoing_requests == (65 + 2) * 2
 
 
 def test_a_drain_has_the_grace_that_serve_gives_and_a_successor(
@@ -64,3 +68,15 @@ def test_a_drain_has_the_grace_that_serve_gives_and_a_successor(
         assert config.graceful_shutdown_timeout_s == 33
         assert config.max_surge_percent == 100
     assert deployments["session-store"].num_replicas == 1
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "gpu-7.example", None])
+def test_where_others_can_reach_it_the_operator_says_who_comes_in(
+    monkeypatch: pytest.MonkeyPatch, host: str | None
+) -> None:
+    monkeypatch.setattr(ray, "cluster_resources", dict)
+    monkeypatch.setattr(app, "listens_on", lambda: host)
+    with pytest.raises(UnsafeBind, match=r"under ingress\.admission write auth: tok"):
+        build(AppArgs())
+    bound = build(AppArgs.model_validate({"ingress": {"admission": {"auth": "none"}}}))
+    assert bound._bound_deployment.init_args[0].listens_on == host

@@ -20,7 +20,7 @@ def test_the_shipped_configuration_is_valid_and_hosts_every_mode() -> None:
     content = yaml.safe_load(SERVE_YAML.read_text())
     args = AppArgs.model_validate(content["applications"][0]["args"])
     assert {mode for pool in args.pools for mode in pool.modes} == set(MODES)
-    assert args.ingress_settings().keepalive.heartbeat_s == 10
+    assert args.ingress_settings("127.0.0.1").keepalive.heartbeat_s == 10
 
 
 def test_no_args_at_all_is_a_laptop() -> None:

@@ -112,7 +112,8 @@ class World:
         self, path: str, *, body: bytes = b"", authorization: str = "", method: str = "GET"
     ) -> Answer:
         """A GET, or a POST of ``body``; of a HEAD uvicorn would send no body."""
-        headers = [(b"authorization", authorization.encode())] if authorization else []
+        headers = [(b"host", b"localhost:8000")]
+        headers += [(b"authorization", authorization.encode())] if authorization else []
         path, _, query = path.partition("?")
         sent: list[Message] = []
         coming = [{"type": "http.request", "body": body}]
@@ -125,7 +126,8 @@ class World:
         async def send(message: Message) -> None:
             sent.append(message)
 
-        scope = {"type": "http", "method": "POST" if body else method, "headers": headers}
+        scope = {"type": "http", "method": "POST" if body else method, "headers": headers,
+                 "client": ("127.0.0.1", 4711)}  # fmt: skip
         await module.api({**scope, "path": path, "query_string": query.encode()}, receive, send)
         start, *rest = sent
         return Answer(
@@ -135,12 +137,17 @@ class World:
         )
 
     @asynccontextmanager
-    async def client(self, *subprotocols: str, origin: str | None = None) -> AsyncIterator[Client]:
+    async def client(
+        self, *subprotocols: str, origin: str | None = None, authorization: str = ""
+    ) -> AsyncIterator[Client]:
         """A WebSocket to ``/ws``, which the client closes in the end."""
         client = Client()
         await client.coming.put({"type": "websocket.connect"})
-        headers = [] if origin is None else [(b"origin", origin.encode())]
-        scope = {"type": "websocket", "path": "/ws", "query_string": b"", "headers": headers}
+        headers = [(b"host", b"localhost:8000")]
+        headers += [] if origin is None else [(b"origin", origin.encode())]
+        headers += [(b"authorization", authorization.encode())] if authorization else []
+        scope = {"type": "websocket", "path": "/ws", "query_string": b"", "headers": headers,
+                 "extensions": {"websocket.http.response": {}}}  # fmt: skip
         route = asyncio.create_task(
             module.api(
                 {**scope, "subprotocols": list(subprotocols)}, client.coming.get, client.sent.put
@@ -166,8 +173,8 @@ async def make(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Make]:
     """Start a replica under these groups of settings, without a cluster."""
     made: list[World] = []
 
-    def make(**groups: Mapping[str, Any]) -> World:
-        settings = IngressSettings.model_validate(groups)
+    def make(listens_on: str | None = "127.0.0.1", **groups: Mapping[str, Any]) -> World:
+        settings = IngressSettings.model_validate({**groups, "listens_on": listens_on})
         world = World(
             None, FakeAnalyzer(), Handle("ingress"), Handle("segmenter-main"), asyncio.Event()
         )
@@ -205,7 +212,9 @@ async def make(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Make]:
 async def test_a_page_of_another_origin_is_refused_before_it_is_accepted(make: Make) -> None:
     world = make(admission={"allowed_origins": ["https://ours.example"]})
     async with world.client("segstream.v1", origin="https://theirs.example") as client:
-        assert (await client.sent.get())["type"] == "websocket.close", "which uvicorn makes a 403"
+        assert (await client.next("http.response.start"))["status"] == 403
+        body = (await client.next("http.response.body"))["body"]
+    assert b'allowed_origins: [\\"https://theirs.example\\"] would let it in' in body
     assert client.sent.empty()
     assert world.count("ws_handshakes_rejected_total", reason="origin") == 1
     assert world.count("ws_connections_total") == 0
@@ -381,7 +390,74 @@ async def test_the_operator_sees_those_of_every_replica_that_answers(make: Make)
     )
 
 
+# ------------------------------------------------------------------ signing in
+
+ADAS = "a" * 32
+SIGNING = {
+    "auth": "tokens",
+    "tokens": [{"principal": "ada", "sha256": hashlib.sha256(ADAS.encode()).hexdigest()}],
+}
+
+
+@pytest.mark.parametrize("given", ["", "Bearer wrong", "Basic x"])
+async def test_who_does_not_sign_in_is_refused_before_accept(make: Make, given: str) -> None:
+    world = make(admission=SIGNING)
+    async with world.client(authorization=given) as client:
+        start = await client.next("http.response.start")
+    assert start["status"] == 401
+    assert (b"www-authenticate", b"Bearer") in start["headers"]
+    assert world.count("ws_connections_total") == 0
+
+
+async def test_one_address_too_many_is_429_and_is_told_when_to_come_back(make: Make) -> None:
+    world = make(admission={"max_ungreeted": 1})
+    async with world.client("segstream.v1") as first:
+        await first.next("accept")
+        async with world.client("segstream.v1") as second:
+            start = await second.next("http.response.start")
+    assert start["status"] == 503
+    assert (b"retry-after", b"5") in start["headers"]
+    assert world.count("ws_handshakes_rejected_total", reason="ungreeted") == 1
+
+
+async def test_a_token_lets_in_and_a_ticket_does_once(make: Make) -> None:
+    world = make(admission=SIGNING)
+    async with world.client(authorization=f"Bearer {ADAS}") as client:
+        await client.next("accept")
+    answer = await world.ask("/api/ticket", method="POST", authorization=f"Bearer {ADAS}")
+    assert (answer.status, answer.json["expires_s"]) == (200, 30)
+    offered = ("segstream.plain", f"segstream.{answer.json['ticket']}")
+    async with world.client(*offered) as client:
+        assert (await client.next("accept"))["subprotocol"] == "segstream.plain"
+    async with world.client(*offered) as client:
+        assert (await client.next("http.response.start"))["status"] == 401
+    assert world.count("ws_handshakes_rejected_total", reason="ticket_used") == 1
+
+
+async def test_without_a_token_there_is_no_ticket_and_no_picture(make: Make) -> None:
+    world = make(admission=SIGNING)
+    for path, body in (("/api/ticket", b""), ("/api/segment", b"a picture")):
+        answer = await world.ask(path, body=body, method="POST")
+        assert (answer.status, answer.json["error"]["code"]) == (401, "UNAUTHORIZED")
+    assert world.analyzer.calls == []
+    answer = await world.ask("/api/segment", body=b"a picture", authorization=f"Bearer {ADAS}")
+    assert (answer.status, answer.body) == (200, b"a picture")
+
+
 # ------------------------------------------------------------------ the metrics
+
+
+@pytest.mark.parametrize("listens_on", ["0.0.0.0", None])
+async def test_where_others_can_ask_the_metrics_are_the_operators(
+    make: Make, listens_on: str | None
+) -> None:
+    world = make(listens_on)
+    answer = await world.ask("/metrics")
+    assert answer.status == 403
+    assert "operator_token_sha256" in answer.json["error"]["message"]
+    world = make(listens_on, admission={"operator_token_sha256": SHA256})
+    assert (await world.ask("/metrics")).status == 401
+    assert (await world.ask("/metrics", authorization=f"Bearer {TOKEN}")).status == 200
 
 
 async def test_the_metrics_are_those_of_every_replica(make: Make) -> None:

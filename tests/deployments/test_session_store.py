@@ -13,6 +13,9 @@ from ray.exceptions import RayActorError
 
 from deployments import session_store
 from deployments.session_store import SessionKeeper, StoreHandle
+from ingress.admission.principals import Principal
+from ingress.admission.refusal import Refused
+from ingress.policy import Admission
 from ingress.resume.parked import (
     Claim,
     ClaimRefused,
@@ -72,7 +75,7 @@ class Cluster:
     def start(self) -> SessionKeeper:
         """A new replica, which the handle reaches from now on."""
         self.told.append(asyncio.Event())
-        self.remote.keeper = keeper = SessionKeeper(Resume(store_timeout_s=1))
+        self.remote.keeper = keeper = SessionKeeper(Resume(store_timeout_s=1), Admission())
         self._keepers.append(keeper)
         return keeper
 
@@ -110,6 +113,38 @@ async def test_a_session_is_held_parked_and_claimed(cluster: Cluster, handle: St
     await handle.forget("s", back.title)
     with pytest.raises(ClaimRefused, match="not there any more"):
         await claim(handle)
+
+
+async def test_a_ticket_is_redeemed_once_and_survives_a_redeploy(
+    cluster: Cluster, handle: StoreHandle
+) -> None:
+    old = cluster.start()
+    told = cluster.told[-1]
+    old._heir.set()
+    await asyncio.sleep(0)  # it waits to be told
+    for name in (b"a", b"b"):
+        await handle.issue(name, Principal("ada"), "https://page")
+    assert await handle.redeem(b"a", "https://page") == Principal("ada")
+    new = cluster.start()
+    told.set()
+    await asyncio.wait_for(old._leaving, 5)
+    assert old._successor is not None
+    assert new._tickets.knows(b"b")
+    for name in (b"a", b"never given"):
+        with pytest.raises(Refused):
+            await handle.redeem(name, "https://page")
+    assert await handle.redeem(b"b", "https://page") == Principal("ada")
+
+
+async def test_a_store_that_does_not_answer_refuses_tickets_for_now(
+    cluster: Cluster, handle: StoreHandle
+) -> None:
+    cluster.start()
+    cluster.remote.failure = RayActorError()
+    for ask in (handle.redeem(b"a", None), handle.issue(b"a", Principal("ada"), None)):
+        with pytest.raises(Refused) as refused:
+            await ask
+        assert refused.value.refusal.name == "store_lost"
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from ingress.wire.words import SUBPROTOCOL, Dialect
 from models.catalog import MODES
 from models.pictures.headers import ImageLimits
 from tests.docs.footprints import ROOT, Footprints
-from tests.ingress.fakes import FakeCensus
+from tests.ingress.fakes import FakeCensus, visitor
 from tests.ingress.world import new_world
 
 PICTURE = (ROOT / "web" / "sample" / "astronaut.webp").read_bytes()
@@ -114,7 +114,7 @@ async def followed(segmenter: Segmenter) -> Footprints:
     )
     await pools.analyze("person", [])  # the line is there
     socket, footprints = Socket(), Footprints(PICTURE)
-    session = Session(service, StarletteTransport(socket.websocket()), Dialect.V1)
+    session = Session(service, StarletteTransport(socket.websocket()), visitor(Dialect.V1))
     running = asyncio.create_task(session.run())
     socket.comes(text='{"type":"hello"}')
     await socket.next("text")

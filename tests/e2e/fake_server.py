@@ -30,6 +30,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
+from deployments.manners import HEADERS
 from ingress.wire.pictures import ClassShare, Frame, Result, ResultMeta, encode_result, parse_frame
 from ingress.wire.replies import (
     NUMBERED,
@@ -426,6 +427,11 @@ def serve_file(_: ServerConnection, request: Request) -> Response | None:
 def respond(status: HTTPStatus, media_type: str, body: bytes) -> Response:
     """One HTTP response."""
     headers = Headers(
-        {"Content-Type": media_type, "Content-Length": str(len(body)), "Connection": "close"}
+        {
+            **HEADERS,
+            "Content-Type": media_type,
+            "Content-Length": str(len(body)),
+            "Connection": "close",
+        }
     )
     return Response(status.value, status.phrase, headers, body)

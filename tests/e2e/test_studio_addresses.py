@@ -15,6 +15,7 @@ import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import pytest
@@ -41,6 +42,11 @@ def host() -> str:
     return "::"
 
 
+def open_to_all(args: Any) -> None:
+    """It listens where others may reach it, and nobody has to sign in."""
+    args["ingress"]["admission"]["auth"] = "none"
+
+
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     return self_signed(tmp_path_factory.mktemp("tls"))
@@ -50,7 +56,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 def app(certificate: Certificate) -> Iterator[ServeApp]:
     """The application at https://[::1]:PORT/seg/."""
     options = {"host": host(), **certificate.http_options()}
-    with serve_app("default", http_options=options, route_prefix="/seg") as app:
+    with serve_app("default", open_to_all, http_options=options, route_prefix="/seg") as app:
         yield app
         assert "Traceback" not in app.log()
 

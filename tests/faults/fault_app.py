@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -10,7 +11,8 @@ from tests.serve_app import ServeApp, serve_app
 MAKE_RUN = ("default", "fast")
 BARE, DEPLOYED = "bare", "deployed"  # Serve is told nothing of ours but the yaml
 PROFILES = (*MAKE_RUN, BARE, DEPLOYED)
-MAX_SESSIONS = 24
+MAX_SESSIONS, UNGREETED_PER_ADDRESS = 24, 3
+OPERATOR = "the operator of this folder"
 HEARTBEAT_S, TIMEOUT_S = 1.0, 2.0  # with less, a live client on a busy machine is too late
 SEND_TIMEOUT_S = 2.5
 MAX_MESSAGE_BYTES = 16 * 2**20
@@ -31,7 +33,12 @@ def shortened(args: Any) -> None:
             "max_message_bytes": MAX_MESSAGE_BYTES,
         },
         "batching": {"call_timeout_s": 5},
-        "admission": {"max_sessions": MAX_SESSIONS},
+        "admission": {
+            "max_sessions": MAX_SESSIONS,
+            "returning_sessions": 0,
+            "ungreeted_per_address": UNGREETED_PER_ADDRESS,
+            "operator_token_sha256": hashlib.sha256(OPERATOR.encode()).hexdigest(),
+        },
     }
 
 

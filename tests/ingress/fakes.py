@@ -12,6 +12,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ingress.admission.gate import Visitor
+from ingress.admission.principals import Principal
+from ingress.admission.tickets import Tickets
 from ingress.disconnects import Disconnect
 from ingress.dispatch.flight import ModeFailed
 from ingress.door.connection import TransportLost
@@ -19,6 +22,7 @@ from ingress.resume.memory_store import MemoryStore
 from ingress.resume.parked import Claim, Parked, Renewal, StoreLost, Title
 from ingress.resume.roll import Roll
 from ingress.settings import Resume
+from ingress.wire.words import SUBPROTOCOL, Dialect
 from models.work import FrameOutcome, FrameRequest, FrameResult
 
 
@@ -67,6 +71,11 @@ class FakeTransport:
         if self.dead:
             raise TransportLost
         await asyncio.sleep(0)
+
+
+def visitor(dialect: Dialect = Dialect.V1, origin: str | None = None) -> Visitor:
+    """Somebody whom the gate let through."""
+    return Visitor(SUBPROTOCOL if dialect is Dialect.V1 else None, origin)
 
 
 def lost() -> Disconnect:
@@ -152,9 +161,16 @@ class FakeStore:
             max_parked=settings.max_parked,
             max_parked_bytes=settings.max_parked_bytes,
         )
+        self.tickets = Tickets(30.0, 8)
         self.rolls: list[Roll] = []
         self.lost = False
         self.delay_s = 0.0
+
+    async def issue(self, ticket: bytes, principal: Principal, origin: str | None) -> None:
+        self.tickets.issue(ticket, principal, origin, await self._now())
+
+    async def redeem(self, ticket: bytes, origin: str | None) -> Principal:
+        return self.tickets.redeem(ticket, origin, await self._now())
 
     async def _now(self) -> float:
         await asyncio.sleep(self.delay_s)
@@ -169,10 +185,13 @@ class FakeStore:
         return self.memory.park(session, title, parked, await self._now())
 
     async def claim(
-        self, session: str, token: bytes, origin: str | None, new_token: bytes, *, orphaned: bool
-    ) -> Claim:
+        self, session: str, token: bytes, origin: str | None, new_token: bytes, *, orphaned: bool,
+        principal: str | None = None,
+    ) -> Claim:  # fmt: skip
         now = await self._now()
-        return self.memory.claim(session, token, origin, new_token, now, orphaned=orphaned)
+        return self.memory.claim(
+            session, token, origin, new_token, now, orphaned=orphaned, principal=principal
+        )
 
     async def release(self, session: str) -> bool:
         await self._now()

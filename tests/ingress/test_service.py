@@ -10,7 +10,7 @@ from ingress.session.single import SingleFrame
 from ingress.wire.words import Dialect
 from models.catalog import MODES
 from models.view import View
-from tests.ingress.fakes import FakeTransport
+from tests.ingress.fakes import FakeTransport, visitor
 from tests.ingress.turns import settle
 from tests.ingress.world import MakeWorld, World
 
@@ -35,7 +35,7 @@ async def test_the_load_shows_what_waits_in_each_mode(make_world: MakeWorld) -> 
     world.analyzer.gate = asyncio.Event()
     shots = [SingleFrame(b"x", View(), "parts").flight(world.service) for _ in range(3)]
     waiting = asyncio.gather(*shots)
-    session = Session(world.service, FakeTransport(), Dialect.PLAIN)
+    session = Session(world.service, FakeTransport(), visitor(Dialect.PLAIN))
     running = asyncio.create_task(session.run())
     await settle()
     load = await world.service.load()

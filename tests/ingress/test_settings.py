@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from ingress.settings import Admission, Drain, IngressSettings, Resume, SessionLimits
+from ingress.policy import Admission
+from ingress.settings import Drain, IngressSettings, Resume, SessionLimits
 
 
 def test_defaults_are_valid() -> None:

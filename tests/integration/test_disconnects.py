@@ -144,7 +144,7 @@ async def leave_http(server: ServeApp, sent: bytes, *, abruptly: bool) -> None:
 
 async def test_http_clients_that_leave_in_their_upload_cost_no_traceback(server: ServeApp) -> None:
     picture = jpeg(astronaut())
-    head = b"POST /api/segment HTTP/1.1\r\nHost: test\r\nContent-Length: %d\r\n\r\n"
+    head = b"POST /api/segment HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
     half = head % len(picture) + picture[: len(picture) // 2]
     for number in range(HTTP_LEAVERS):
         await leave_http(server, half, abruptly=number % 2 == 0)

@@ -60,3 +60,35 @@ def test_of_another_builder_the_arguments_are_its_own(tmp_path: Path) -> None:
     config = tmp_path / "serve.yaml"
     config.write_text(application(import_path="other:app", args="{anything: 7}"))
     check_arguments(config)
+
+
+@pytest.mark.parametrize(
+    ("http", "admission", "words"),
+    [
+        ("{host: 0.0.0.0}", "{}", "http_options.host is 0.0.0.0, which others can reach"),
+        ("{}", "{}", "http_options.host is 0.0.0.0"),  # Serve's own default
+        ('{host: "::"}', "{max_sessions: 8}", "write auth: tokens or auth: jwt, or auth: none"),
+        (
+            "{host: 127.0.0.1}",
+            "{auth: tokens, tokens: [{principal: ada, env: NO_SUCH_VARIABLE}]}",
+            "ingress.admission.tokens, ada: the variable NO_SUCH_VARIABLE is empty",
+        ),
+    ],
+)
+def test_who_may_come_in_must_be_written_where_others_can_reach_it(
+    tmp_path: Path, http: str, admission: str, words: str
+) -> None:
+    config = tmp_path / "serve.yaml"
+    args = f"{{ingress: {{admission: {admission}}}}}"
+    config.write_text(f"http_options: {http}\n{application(args=args)}")
+    with pytest.raises(CannotStart) as refused:
+        check_arguments(config)
+    assert words in str(refused.value)
+
+
+@pytest.mark.parametrize("http", ["{host: 0.0.0.0}", '{host: "::"}', "{host: localhost}", "{}"])
+def test_where_it_is_written_it_may_start(tmp_path: Path, http: str) -> None:
+    config = tmp_path / "serve.yaml"
+    args = "{ingress: {admission: {auth: none}}}"
+    config.write_text(f"http_options: {http}\n{application(args=args)}")
+    check_arguments(config)

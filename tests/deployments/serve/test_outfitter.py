@@ -123,3 +123,20 @@ def test_serve_still_has_what_we_reach_for() -> None:
         inspect.getsource(proxy)
     )
     assert "self._direct_ingress_http_server," in inspect.getsource(replica)
+
+
+async def test_peers_are_named_while_all_that_is_seen_is_equipped() -> None:
+    cluster = Cluster({"ours": True, "haproxy": False})
+    ours = cluster.outfitter()
+    assert not ours.named_peers(), "before the first look"
+    await ours.look()
+    assert not ours.named_peers(), "HAProxy still reloads"
+    cluster.up["haproxy"] = True
+    await ours.look()
+    assert ours.named_peers()
+    cluster.up["another node's"] = False
+    await ours.look()
+    assert not ours.named_peers()
+    cluster.up["another node's"] = AttributeError("another template")
+    await ours.look()
+    assert not ours.named_peers(), "and never will"

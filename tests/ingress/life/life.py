@@ -9,6 +9,7 @@ from ingress.disconnects import DISCONNECTS
 from ingress.lifecycle import State
 from ingress.session.life import Session
 from ingress.wire.words import Dialect
+from tests.ingress.fakes import visitor
 from tests.ingress.life.replica import Replica
 from tests.ingress.life.settings import EPSILON_S, ORIGIN
 from tests.ingress.life.wire import Wire
@@ -26,7 +27,7 @@ class Life:
         self.wire.dead = dead
         if stalled:
             self.wire.stall()
-        self.session = Session(replica.service, self.wire, dialect, origin)
+        self.session = Session(replica.service, self.wire, visitor(dialect, origin))
         self.task = asyncio.create_task(self.session.run())
         self.cancelled = 0
         self.killed = False

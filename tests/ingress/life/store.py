@@ -67,10 +67,13 @@ class StoreLine(FakeStore):
         return await self._ask(lambda now: self.memory.park(session, title, parked, now))
 
     async def claim(
-        self, session: str, token: bytes, origin: str | None, new_token: bytes, *, orphaned: bool
-    ) -> Claim:
+        self, session: str, token: bytes, origin: str | None, new_token: bytes, *, orphaned: bool,
+        principal: str | None = None,
+    ) -> Claim:  # fmt: skip
         return await self._ask(
-            lambda now: self.memory.claim(session, token, origin, new_token, now, orphaned=orphaned)
+            lambda now: self.memory.claim(
+                session, token, origin, new_token, now, orphaned=orphaned, principal=principal
+            )
         )
 
     async def release(self, session: str) -> bool:

@@ -12,7 +12,7 @@ import pytest
 from ingress.session.life import Session
 from ingress.wire.pictures import Frame, encode_frame, parse_result
 from ingress.wire.words import Dialect
-from tests.ingress.fakes import FakeTransport
+from tests.ingress.fakes import FakeTransport, visitor
 from tests.ingress.turns import settle
 from tests.ingress.world import MakeWorld, World
 
@@ -36,7 +36,7 @@ async def connect(
     world: World, dialect: Dialect = Dialect.V1, hello: str | None = '{"type":"hello"}'
 ) -> tuple[Peer, asyncio.Task[None]]:
     peer = Peer()
-    running = asyncio.create_task(Session(world.service, peer, dialect).run())
+    running = asyncio.create_task(Session(world.service, peer, visitor(dialect)).run())
     if dialect is Dialect.V1 and hello:
         peer.come(hello)
     await settle()

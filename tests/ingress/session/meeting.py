@@ -13,7 +13,7 @@ from ingress.disconnects import DISCONNECTS
 from ingress.session.life import Session
 from ingress.wire.pictures import parse_result
 from ingress.wire.words import Dialect
-from tests.ingress.fakes import FakeTransport
+from tests.ingress.fakes import FakeTransport, visitor
 from tests.ingress.turns import settle
 from tests.ingress.world import World
 
@@ -28,7 +28,7 @@ async def session(
     world: World, peer: FakeTransport, dialect: Dialect = Dialect.V1
 ) -> AsyncIterator[Session]:
     """A session that runs, and has ended when the block ends."""
-    made = Session(world.service, peer, dialect)
+    made = Session(world.service, peer, visitor(dialect))
     running = asyncio.create_task(made.run())
     try:
         await settle()

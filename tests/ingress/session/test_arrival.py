@@ -8,7 +8,7 @@ import logging
 from ingress.wire.pictures import Frame, encode_frame, parse_result
 from ingress.wire.words import Dialect
 from tests.ingress.fakes import FakeTransport, lost
-from tests.ingress.session.meeting import Lines, Returning, said, session
+from tests.ingress.session.meeting import HELLO, Lines, Returning, said, session
 from tests.ingress.turns import settle
 from tests.ingress.world import MakeWorld, World
 
@@ -16,8 +16,10 @@ from tests.ingress.world import MakeWorld, World
 async def test_a_full_server_says_so_after_accept(
     make_world: MakeWorld, peer: FakeTransport
 ) -> None:
-    world = make_world(admission={"max_sessions": 1})
+    world = make_world(admission={"max_sessions": 1, "returning_sessions": 0})
     async with session(world, peer):
+        peer.come(HELLO)
+        await settle()
         late = FakeTransport()
         async with session(world, late):
             pass

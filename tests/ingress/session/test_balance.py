@@ -13,7 +13,7 @@ from ingress.disconnects import Disconnect, disconnect_seen
 from ingress.session.life import Session
 from ingress.wire.pictures import Frame, encode_frame
 from ingress.wire.words import Dialect
-from tests.ingress.fakes import FakeTransport, lost
+from tests.ingress.fakes import FakeTransport, lost, visitor
 from tests.ingress.session.meeting import HELLO
 from tests.ingress.turns import end_calls, settle
 from tests.ingress.world import World, new_world
@@ -48,7 +48,7 @@ class Life:
 
     def __init__(self, world: World, dialect: Dialect) -> None:
         self.peer = FakeTransport()
-        self.session = Session(world.service, self.peer, dialect)
+        self.session = Session(world.service, self.peer, visitor(dialect))
         self.running = asyncio.create_task(self.session.run())
         self.dialect = dialect
         self.seq = 0

@@ -16,7 +16,7 @@ from ingress.wire.pictures import Frame, encode_frame
 from ingress.wire.words import Dialect
 from models.view import View
 from models.work import FrameOutcome, FrameRequest
-from tests.ingress.fakes import FakeTransport, lost, result
+from tests.ingress.fakes import FakeTransport, lost, result, visitor
 from tests.ingress.turns import settle
 from tests.ingress.world import MakeWorld, World
 
@@ -44,7 +44,7 @@ class Talk:
 @asynccontextmanager
 async def talk(world: World) -> AsyncIterator[Talk]:
     peer = FakeTransport()
-    session = Session(world.service, peer, Dialect.V1)
+    session = Session(world.service, peer, visitor(Dialect.V1))
     running = asyncio.create_task(session.run())
     talking = Talk(peer, session)
     await talking.ask(type="hello")

@@ -11,7 +11,7 @@ from ingress.disconnects import Disconnect, disconnect_seen
 from ingress.session.life import Session
 from ingress.wire.pictures import Frame, encode_frame
 from ingress.wire.words import Dialect
-from tests.ingress.fakes import FakeTransport, lost
+from tests.ingress.fakes import FakeTransport, lost, visitor
 from tests.ingress.session.meeting import HELLO, Lines, Returning, check_end, said, session, types
 from tests.ingress.turns import settle
 from tests.ingress.world import World
@@ -135,7 +135,7 @@ async def test_a_restart_that_uvicorn_announced_is_not_the_clients_close(
 async def test_a_bye_that_the_writer_did_not_come_to_is_said_before_the_close(
     world: World, peer: FakeTransport
 ) -> None:
-    made = Session(world.service, peer, Dialect.V1)
+    made = Session(world.service, peer, visitor(Dialect.V1))
     await made.connection.accept(None)
     assert made.connection.hello()
     made.connection.greet()

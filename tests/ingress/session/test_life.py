@@ -9,7 +9,7 @@ import pytest
 from ingress.disconnects import Disconnect, disconnect_seen
 from ingress.session.life import Session
 from ingress.wire.words import Dialect
-from tests.ingress.fakes import FakeTransport
+from tests.ingress.fakes import FakeTransport, visitor
 from tests.ingress.session.meeting import HELLO, Lines, check_end, said, session, types
 from tests.ingress.turns import settle
 from tests.ingress.world import MakeWorld, World
@@ -112,7 +112,7 @@ async def test_a_bug_costs_one_traceback_and_an_apology_without_details(
 async def test_a_cancellation_from_outside_is_accounted_with_the_code_that_comes_beside_it(
     world: World, peer: FakeTransport, lines: Lines
 ) -> None:
-    running = asyncio.create_task(Session(world.service, peer, Dialect.V1).run())
+    running = asyncio.create_task(Session(world.service, peer, visitor(Dialect.V1)).run())
     await settle()
     running.cancel()
     peer.come(disconnect_seen(1001, close_frame=True))
@@ -124,7 +124,7 @@ async def test_a_cancellation_from_outside_is_accounted_with_the_code_that_comes
 async def test_a_cancellation_without_last_words_is_the_proxys(
     world: World, peer: FakeTransport, lines: Lines
 ) -> None:
-    running = asyncio.create_task(Session(world.service, peer, Dialect.V1).run())
+    running = asyncio.create_task(Session(world.service, peer, visitor(Dialect.V1)).run())
     await settle()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -136,7 +136,7 @@ async def test_a_cancellation_without_last_words_is_the_proxys(
 async def test_a_second_cancellation_takes_no_account_away(
     world: World, peer: FakeTransport, lines: Lines, turns: int
 ) -> None:
-    running = asyncio.create_task(Session(world.service, peer, Dialect.V1).run())
+    running = asyncio.create_task(Session(world.service, peer, visitor(Dialect.V1)).run())
     peer.come(HELLO)
     await settle()
     running.cancel()
@@ -151,7 +151,7 @@ async def test_a_second_cancellation_takes_no_account_away(
 async def test_a_cancellation_during_the_close_takes_no_account_away(
     world: World, peer: FakeTransport, lines: Lines, wait_s: float
 ) -> None:
-    made = Session(world.service, peer, Dialect.V1)
+    made = Session(world.service, peer, visitor(Dialect.V1))
     running = asyncio.create_task(made.run())
     peer.come(HELLO)
     await settle()
@@ -168,7 +168,7 @@ async def test_a_peer_that_is_gone_before_accept_is_no_connection(
     world: World, peer: FakeTransport, lines: Lines
 ) -> None:
     peer.dead = True
-    await Session(world.service, peer, Dialect.V1).run()
+    await Session(world.service, peer, visitor(Dialect.V1)).run()
     assert world.total("ws_connections_total") == world.total("ws_disconnects_total") == 0
     assert lines() == []
 
@@ -176,7 +176,7 @@ async def test_a_peer_that_is_gone_before_accept_is_no_connection(
 async def test_a_bug_in_the_last_words_does_not_take_the_cancellation(
     world: World, peer: FakeTransport, lines: Lines, caplog: pytest.LogCaptureFixture
 ) -> None:
-    running = asyncio.create_task(Session(world.service, peer, Dialect.V1).run())
+    running = asyncio.create_task(Session(world.service, peer, visitor(Dialect.V1)).run())
     await settle()
     running.cancel()
     peer.come(ZeroDivisionError("secret"))

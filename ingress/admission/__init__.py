@@ -1,0 +1,1 @@
+"""Who may come in: origins, addresses, principals, tickets, places, and one gate that asks them."""
