@@ -125,9 +125,7 @@ def _put_on(config: Any, kit: Kit, app: ASGIApp) -> None:
 
 
 def equip_proxy(kit: Kit, actor: Any) -> bool:
-    """In a proxy's process, where ``actor`` is it; False while that is not done yet.
-
-    HAProxy has no uvicorn beside it, and is told to name peers.
+    """In a proxy's process, where ``actor`` is it; False while it has no server yet.
 
     The task that starts the server ends with it, and is kept.
     """

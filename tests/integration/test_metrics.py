@@ -195,8 +195,9 @@ async def test_prometheus_counts_the_disconnects_that_were_made(
         await asyncio.to_thread(watcher.until, lambda: made() == expected, "the disconnects")
         there = "count by (deployment) (process_open_fds)"
         watcher.until(lambda: watcher.query(there, "deployment") == REPLICAS, "every replica")
-        (block,) = re.findall(r"```promql\n(.*?)```", OPERATIONS.read_text(), re.DOTALL)
-        for promql in block.splitlines():
+        blocks = re.findall(r"```promql\n(.*?)```", OPERATIONS.read_text(), re.DOTALL)
+        assert blocks
+        for promql in "".join(blocks).splitlines():
             watcher.query(promql, "deployment")  # an HTTP error where it is none
 
 
