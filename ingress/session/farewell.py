@@ -79,6 +79,7 @@ class Farewell:
             try:
                 await self._say_goodbye(disconnect)
             finally:
+                self._outbox.end()
                 await self._connection.close(disconnect)
 
     async def _leave(self, disconnect: Disconnect) -> bool:

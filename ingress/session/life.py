@@ -197,7 +197,8 @@ class Session:
         if first.code_seen == _SERVICE_RESTART and self._service.drainage.under_way:
             # The server below us said it (uvicorn, when its listener closes), not the client.
             return Disconnect("server_shutdown", STOPPING, code_seen=first.code_seen)
-        return first
+        # Its frames hold the last messages, in a cycle with the group: memory of a dead session.
+        return first.with_traceback(None)
 
     async def _last_words(self) -> Disconnect | None:
         """What the connection says of an end that came as a cancellation; a bug is one, too."""

@@ -148,6 +148,12 @@ class Outbox:
         self._results_bytes += outgoing.size_bytes
         self._filled.set()
 
+    def end(self) -> None:
+        """The connection has ended: what still waits is let go."""
+        self._control.clear()
+        self._results.clear()
+        self._control_bytes = self._results_bytes = 0
+
     async def take(self) -> Outgoing:
         """The next message; waits for one."""
         while True:

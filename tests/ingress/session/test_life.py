@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from ingress.disconnects import Disconnect, disconnect_seen
 from ingress.session.life import Session
+from ingress.wire.pictures import Frame, encode_frame
 from ingress.wire.words import Dialect
 from tests.ingress.fakes import FakeTransport, visitor
 from tests.ingress.session.meeting import HELLO, Lines, check_end, said, session, types
@@ -184,3 +188,40 @@ async def test_a_bug_in_the_last_words_does_not_take_the_cancellation(
         await running
     check_end(world, lines, "server_error")
     assert len([r for r in caplog.records if r.exc_info]) == 1
+
+
+PICTURE_BYTES = 100_000
+
+
+@pytest.fixture
+def unreachable() -> Iterator[list[Any]]:
+    """What only the collector would free, once ``gc.collect`` was called; it is off meanwhile."""
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        yield gc.garbage
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+
+
+async def test_pictures_of_a_dead_session_do_not_wait_for_the_collector(
+    world: World, peer: FakeTransport, unreachable: list[Any]
+) -> None:
+    async with session(world, peer) as made:
+        peer.come(HELLO)
+        await settle()
+        peer.stalled = True
+        for seq in range(1, 6):
+            peer.come(encode_frame(Frame(seq, 0, 0, bytes(PICTURE_BYTES))))
+            await settle()
+        assert made.buffer_bytes > PICTURE_BYTES
+        peer.come(disconnect_seen(1006, close_frame=False))
+    del made
+    gc.collect()
+    assert "Session" in {type(thing).__name__ for thing in unreachable}
+    held = [type(at).__name__ for at in unreachable for thing in gc.get_referents(at)
+            if isinstance(thing, bytes) and len(thing) >= PICTURE_BYTES]  # fmt: skip
+    assert held == []
