@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import gc
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -207,19 +209,38 @@ def unreachable() -> Iterator[list[Any]]:
         gc.enable()
 
 
+def frame(dialect: Dialect, seq: int) -> str | bytes:
+    picture = bytes(PICTURE_BYTES)
+    if dialect is Dialect.V1:
+        return encode_frame(Frame(seq, 0, 0, picture))
+    return json.dumps({"type": "frame", "data": base64.b64encode(picture).decode()})
+
+
+@pytest.mark.parametrize("end", ["lost", "by the server", "cancelled"])
+@pytest.mark.parametrize("dialect", Dialect)
 async def test_pictures_of_a_dead_session_do_not_wait_for_the_collector(
-    world: World, peer: FakeTransport, unreachable: list[Any]
+    world: World, peer: FakeTransport, unreachable: list[Any], dialect: Dialect, end: str
 ) -> None:
-    async with session(world, peer) as made:
+    made = Session(world.service, peer, visitor(dialect))
+    running = asyncio.create_task(made.run())
+    if dialect is Dialect.V1:
         peer.come(HELLO)
+    await settle()
+    peer.stalled = True
+    for seq in range(1, 6):
+        peer.come(frame(dialect, seq))
         await settle()
-        peer.stalled = True
-        for seq in range(1, 6):
-            peer.come(encode_frame(Frame(seq, 0, 0, bytes(PICTURE_BYTES))))
-            await settle()
-        assert made.buffer_bytes > PICTURE_BYTES
-        peer.come(disconnect_seen(1006, close_frame=False))
-    del made
+    assert made.buffer_bytes > PICTURE_BYTES
+    match end:
+        case "lost":
+            peer.come(disconnect_seen(1006, close_frame=False))
+        case "by the server":
+            made.end(Disconnect("server_error", "as the test wants"))
+        case "cancelled":
+            running.cancel()
+    await asyncio.wait([running], timeout=120)
+    assert running.done()
+    del made, running
     gc.collect()
     assert "Session" in {type(thing).__name__ for thing in unreachable}
     held = [type(at).__name__ for at in unreachable for thing in gc.get_referents(at)
