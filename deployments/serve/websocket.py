@@ -16,7 +16,9 @@ Rules
    there waits for that.
 5. A replica's own server that closes its port keeps its connections: Serve closes the port long
    before the replica's time is up, and the drain ends each session in its own order. uvicorn would
-   end them all at once.
+   end them all at once, and those that wait for the peer's answer to a close frame without it: a
+   socket that is closed while its peer streams is reset, and what the peer has not read is lost,
+   the goodbye and the close frame included.
 
 The class leans on insides of uvicorn, all named in ``NEEDED``; ``deployments.serve.equipment``
 uses it only where they exist.
@@ -83,9 +85,8 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
         self._part()
 
     def shutdown(self) -> None:
-        if self.outlives_the_port and self.handshake_complete and not self.close_sent:
-            return
-        super().shutdown()
+        if not self.outlives_the_port:
+            super().shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

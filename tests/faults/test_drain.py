@@ -96,7 +96,9 @@ class Bystander:
             self.streams.set()
             await self.client.stream(socket)
         self.code = socket.close_code
-        assert self.client.bye is not None
+        assert self.client.bye is not None, (
+            f"closed with {self.code} {socket.close_reason!r} instead"
+        )
         return self.client.bye
 
     async def return_in_window(self, bye: Bye) -> None:

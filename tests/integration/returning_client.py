@@ -11,9 +11,11 @@ import asyncio
 import json
 import random
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 
 from ingress.wire.pictures import Frame, Result, encode_frame, parse_result
 from ingress.wire.replies import (
@@ -159,8 +161,10 @@ class ReturningClient:
     async def stream(self, socket: ClientConnection) -> None:
         """Send frames and read until the connection ends, which raises ConnectionClosed."""
         while True:
-            while len(self._unanswered) < FRAMES_IN_FLIGHT:
-                await self.send_frame(socket)
+            # A send may find it closed while the last words still wait to be read.
+            with suppress(ConnectionClosed):
+                while len(self._unanswered) < FRAMES_IN_FLIGHT:
+                    await self.send_frame(socket)
             await self.receive(socket)
 
     async def send_frame(self, socket: ClientConnection) -> None:
@@ -195,7 +199,8 @@ class ReturningClient:
             self._last_control = parsed.control_seq
         match parsed:
             case ServerPing(t=t):
-                await socket.send(json.dumps({"type": "pong", "t": t}))
+                with suppress(ConnectionClosed):  # as in stream
+                    await socket.send(json.dumps({"type": "pong", "t": t}))
             case Dropped(frames=frames):
                 for seq in frames:
                     self._unanswered.pop(seq, None)

@@ -236,3 +236,21 @@ async def test_a_replicas_server_that_closes_its_port_keeps_its_connections(
             drained.set()
             if in_replica:
                 assert (await asyncio.to_thread(client.end)).code == 1001
+
+
+async def test_a_close_frame_has_its_answer_though_the_port_closes_meanwhile() -> None:
+    """Else the socket is reset under a client that streams, which has read neither bye nor code."""
+
+    async def leave(receive: Receive, send: Send) -> None:
+        await send({"type": "websocket.close", "code": 1012})
+
+    async with uvicorn_with(leave) as peer:
+        with await client_of(peer) as client:
+            await peer.ends()
+            (protocol,) = peer.server.server_state.connections
+            peer.server.should_exit = True
+            await until(lambda: not peer.server.servers[0].is_serving())
+            assert not protocol.transport.is_closing(), "the peer has not answered"
+            client.close(1012)
+            await peer.alone()
+            assert (await asyncio.to_thread(client.end)).code == 1012
