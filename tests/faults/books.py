@@ -21,11 +21,15 @@ from tests.serve_app import ServeApp
 PATIENCE_S = 20.0
 
 
-def wait_until(met: Callable[[], bool], what: str, patience_s: float = PATIENCE_S) -> None:
+def wait_until(
+    met: Callable[[], bool], what: str | Callable[[], str], patience_s: float = PATIENCE_S
+) -> None:
     """Look until ``met``; the condition is in another process, so there is nothing to await."""
     deadline = time.monotonic() + patience_s
     while not met():
-        assert time.monotonic() < deadline, f"not within {patience_s:g} s: {what}"
+        if time.monotonic() > deadline:
+            missing = what if isinstance(what, str) else what()
+            raise AssertionError(f"not within {patience_s:g} s: {missing}")
         time.sleep(0.05)
 
 

@@ -133,7 +133,10 @@ async def test_a_redeploy_says_goodbye_and_every_client_is_back_in_the_window(
         await asyncio.gather(*(bystander.streams.wait() for bystander in crowd))
         await asyncio.to_thread(redeploy, doomed)
     assert all(bystander.client.resumes == 1 for bystander in crowd)
-    wait_until(lambda: len(books.lines()) == 2 * CLIENTS, "all have left, one line each")
+    wait_until(
+        lambda: len(books.lines()) == 2 * CLIENTS,
+        lambda: "\n".join(["all have left, one line each, not these:", *books.lines()]),
+    )
     for reason in ("server_shutdown", "client_close"):
         assert sum(f"ended: {reason} by" in line for line in books.lines()) == CLIENTS
     books.no_stumble()

@@ -48,8 +48,7 @@ def test_clients_that_are_stopped_are_noticed_and_let_go(app: ServeApp, books: B
         wait_until(
             lambda: app.metric("segstream_frames_total", outcome="result") > moved, "results"
         )
-        # Not before, or they are let go because they are idle.
-        processes += [crowd.enter_context(victim(app, dialect, "idle")) for dialect in DIALECTS]
+        processes += [crowd.enter_context(victim(app, dialect, "talks")) for dialect in DIALECTS]
         for process in processes:
             process.send_signal(signal.SIGSTOP)
         stopped = time.monotonic()

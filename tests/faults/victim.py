@@ -1,6 +1,7 @@
-"""A client to be stopped with SIGSTOP: ``python -m tests.faults.victim PORT DIALECT idle|streams``.
+"""A client to be stopped by SIGSTOP: ``python -m tests.faults.victim PORT DIALECT talks|streams``.
 
-It says "ready" when it is connected, and then what it saw of the end.
+It says "ready" when it is connected, and then what it saw of the end. One that does not stream
+says a word whenever it is pinged, so that it is not idle for as long as it is not stopped.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ def main() -> None:
                     client.send(PONG, payload)
                 elif opcode == TEXT and b'"ping"' in payload:
                     client.pong()
+                else:
+                    continue
+                if life == "talks":
+                    client.say({"type": "update_viz", "settings": {}})
         except ConnectionEnded:
             sys.stdout.write("ended\n")
 
