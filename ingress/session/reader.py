@@ -3,6 +3,8 @@
 Nothing here waits for a model, so the reader always comes back to
 ``receive()``, the only place where the end of a connection shows. Bad input is
 answered with an error; the connection lives, unless the bad messages do not end.
+
+One message a turn of the loop: a burst that waits already is no reason for others to wait.
 """
 
 from __future__ import annotations
@@ -91,6 +93,7 @@ class Reader:
                     self._on_text(said)
             except BadMessage as error:
                 self._on_bad(error)
+            await asyncio.sleep(0)
 
     def _on_text(self, message: ClientMessage) -> None:
         if isinstance(message, Hello):
