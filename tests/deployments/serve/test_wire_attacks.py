@@ -20,7 +20,7 @@ from deployments.serve.websocket import (
 )
 from ingress.door.transport import ENDED, PROGRESS
 from tests.deployments.serve.test_websocket import PATIENCE_S, Peer, client_of, until, uvicorn_with
-from tests.faults.raw_client import BINARY, PING, PONG, TEXT, ConnectionEnded, RawClient, wire
+from tests.faults.raw_client import BINARY, PING, PONG, TEXT, RawClient, wire
 
 FIN = 0x80
 
