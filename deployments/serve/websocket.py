@@ -18,8 +18,8 @@ Rules
 5. A replica's own server that closes its port keeps its connections: Serve closes the port long
    before the replica's time is up, and the drain ends each session in its own order. uvicorn would
    end them all at once.
-6. What a peer sends costs no more than it weighs. It is parsed in pieces, ``SLICE_FRAMES`` frames of
-   WebSocket a turn of the loop, and nothing while a message waits for the app. Frames below
+6. What a peer sends costs no more than it weighs: it is parsed in pieces, ``SLICE_FRAMES`` of
+   its frames a turn of the loop, and none while a message waits for the app. Frames below
    ``SMALL_BYTES``, pings and pongs among them, come out of a bucket; while it owes, the socket is
    not read. A message of more than ``MAX_FRAGMENTS`` fragments, empty ones too, ends as one that
    is too big.

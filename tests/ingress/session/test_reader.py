@@ -134,6 +134,19 @@ async def test_a_burst_is_read_one_message_a_turn(world: World, peer: FakeTransp
         peer.come(lost())
 
 
+async def test_control_messages_past_the_burst_are_read_at_their_rate(
+    make_world: MakeWorld, peer: FakeTransport
+) -> None:
+    world = make_world(limits={"control_per_s": 10, "control_burst": 5})
+    async with session(world, peer, Dialect.PLAIN):
+        peer.come(*['{"type":"ping","t":1}'] * 100)
+        await asyncio.sleep(1.05)
+        assert 15 <= types(peer).count("pong") <= 17
+        await asyncio.sleep(10)
+        assert types(peer).count("pong") == 100
+        peer.come(lost())
+
+
 async def test_bad_messages_over_a_long_time_are_forgiven(
     make_world: MakeWorld, peer: FakeTransport
 ) -> None:
