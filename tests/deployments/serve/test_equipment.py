@@ -147,7 +147,9 @@ async def main():
     assert fit(types.SimpleNamespace(_start_http_server_task=starting))
     assert fit(types.SimpleNamespace(_start_http_server_task=starting))
     socket = config.ws_protocol_class(config=config, server_state=ServerState(), app_state={})
-    socket.connection_made(asyncio.Transport())
+    transport = asyncio.Transport()
+    transport.get_write_buffer_size = lambda: 0
+    socket.connection_made(transport)
     socket.pause_writing()
     socket.resume_writing()
     await config.loaded_app({"type": "http", "headers": [(b"x-request-id", b"1")]}, None, None)
