@@ -147,8 +147,7 @@ async def main():
     assert fit(types.SimpleNamespace(_start_http_server_task=starting))
     assert fit(types.SimpleNamespace(_start_http_server_task=starting))
     socket = config.ws_protocol_class(config=config, server_state=ServerState(), app_state={})
-    transport = asyncio.Transport()
-    transport.get_write_buffer_size = lambda: 0
+    transport = type("Idle", (asyncio.Transport,), {"get_write_buffer_size": lambda self: 0})()
     socket.connection_made(transport)
     socket.pause_writing()
     socket.resume_writing()
