@@ -108,7 +108,7 @@ _ROWS = (
     Reason("protocol_error", _S, 1002, _WARN, Advice.NEVER, False,
            "The WebSocket protocol was broken: a bad frame, or text that is not UTF-8."),
     Reason("message_too_big", _S, 1009, _WARN, Advice.NEVER, False,
-           "A message was larger than the transport takes."),
+           "A message was larger, or in more fragments, than the transport takes."),
     Reason("overloaded", _S, 1013, _WARN, Advice.BACK_OFF, False,
            "The server, or the principal, has as many sessions as it may."),
     Reason("server_shutdown", _S, 1012, _INFO, Advice.IN_WINDOW, True,

@@ -52,6 +52,10 @@ class SessionLimits(Settings):
     max_control_bytes: int = Field(
         64 * _KIB, ge=1024, description="A text message other than a plain frame."
     )
+    control_per_s: float = Field(
+        100.0, ge=1, description="Text messages that are no frame; more wait to be read."
+    )
+    control_burst: float = Field(200.0, ge=1, description="So many of them at once.")
     max_message_bytes: int = Field(
         24 * _MIB, ge=2048, description="What the transport takes at all; past it, close 1009."
     )

@@ -36,6 +36,7 @@ from starlette.types import ASGIApp
 from deployments.serve import goodbye, haproxy, headers, middleware
 from deployments.serve.headers import StrangersHeaders
 from deployments.serve.middleware import DropAfterLoss, RawWebSocket, SocketPeer
+from ingress import bucket
 from ingress.settings import IngressSettings
 
 log = logging.getLogger("segstream.equipment")
@@ -153,6 +154,7 @@ def by_value() -> Iterator[None]:
 _WEBSOCKET = "deployments.serve.websocket"
 _SHIPPED = (
     __name__,
+    bucket.__name__,
     goodbye.__name__,
     haproxy.__name__,
     headers.__name__,

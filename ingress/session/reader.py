@@ -3,6 +3,9 @@
 Nothing here waits for a model, so the reader always comes back to
 ``receive()``, the only place where the end of a connection shows. Bad input is
 answered with an error; the connection lives, unless the bad messages do not end.
+
+One message a turn of the loop: a burst that waits already is no reason for others to wait. Who
+says more than ``control_per_s`` is read later, by as long as one message takes at that rate.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
+from ingress.bucket import Bucket
 from ingress.disconnects import Disconnect
 from ingress.door.connection import Connection
 from ingress.session.account import Account
@@ -71,10 +75,12 @@ class Reader:
         self._account = account
         self._outbox = outbox
         self._greet = greet
+        self._control = Bucket(limits.control_per_s, limits.control_burst)
         self._bad_messages: deque[float] = deque(maxlen=limits.max_bad_messages)
 
     async def run(self) -> None:
         """Read until ``receive`` raises Disconnect."""
+        clock = asyncio.get_running_loop().time
         while True:
             message = await self._connection.receive()
             self._watch.heard()
@@ -89,8 +95,11 @@ class Reader:
                     self._on_frame(said)
                 else:
                     self._on_text(said)
+                    self._control.take(1, clock())
             except BadMessage as error:
+                self._control.take(1, clock())
                 self._on_bad(error)
+            await asyncio.sleep(self._control.debt_s(clock()))
 
     def _on_text(self, message: ClientMessage) -> None:
         if isinstance(message, Hello):

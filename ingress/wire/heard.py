@@ -1,8 +1,10 @@
 """What a client sent becomes what it said, in one step: a ``Frame`` or a message.
 
 A binary message is a frame of the v1 dialect. Text is everything else, and the frames of
-the plain dialect, whose pictures come out of their base64 here. What is too long to be
-read is refused unread.
+the plain dialect, whose pictures come out of their base64 here.
+
+What is read costs no more than it weighs: what is too long is refused unread, and so is text of
+more than ``MAX_VALUES`` values, which bounds keys, depth and complaints before anything is parsed.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ from ingress.wire.pictures import Frame, parse_frame, plain_image
 from ingress.wire.requests import ClientMessage, PlainFrame
 from ingress.wire.text import parse_text
 from ingress.wire.words import SUBPROTOCOL, BadMessage, Dialect
+
+MAX_VALUES = 1024  # commas and opening brackets of a text message; base64 has none
 
 
 def heard(
@@ -39,7 +43,16 @@ def _text(
     limit = limits.plain_message_bytes if plain else limits.max_control_bytes
     if len(text) > limit:
         raise BadMessage(f"a text message of {len(text)} characters; at most {limit} are taken")
+    values = sum(map(text.count, ",[{"))
+    if values > MAX_VALUES:
+        raise BadMessage(f"a text message of {values} values; at most {MAX_VALUES} are taken")
     message = parse_text(text, dialect)
     if isinstance(message, PlainFrame):
         return Frame(plain_seq, 0, 0, plain_image(message), message.timestamp)
+    if len(text) > limits.max_control_bytes:
+        raise BadMessage(
+            f"a text message of {len(text)} characters; at most {limits.max_control_bytes} are "
+            "taken that are no frame",
+            reply_to=message.id,
+        )
     return message

@@ -37,7 +37,10 @@ BEFORE_HELLO = encode_frame(Frame(1, 0, 0, b"x"))
     [
         (Dialect.PLAIN, [], b"binary", "BAD_MESSAGE", "plain dialect"),
         (Dialect.PLAIN, [], "x" * 20_000_000, "BAD_MESSAGE", "at most"),
-        (Dialect.PLAIN, [], "[" * 10_000, "BAD_MESSAGE", "recursion"),
+        (Dialect.PLAIN, [], "[" * 10_000, "BAD_MESSAGE", "at most 1024"),
+        (Dialect.PLAIN, [], "[" * 1_000, "BAD_MESSAGE", "recursion"),
+        (Dialect.PLAIN, [], '{"type":"ping","t":1,"x":"' + "y" * 70_000 + '"}', "BAD_MESSAGE",
+         "at most 65536 are taken that are no frame"),
         (Dialect.PLAIN, [], '{"type":"frame","data":""}', "FRAME_REJECTED", "empty"),
         (Dialect.PLAIN, [], '{"type":"hello"}', "BAD_MESSAGE", "unknown type"),
         (Dialect.V1, [], BEFORE_HELLO, "BAD_MESSAGE", "hello"),
@@ -94,6 +97,54 @@ async def test_too_many_bad_messages_are_a_policy_violation(
     check_end(world, lines, "policy_violation")
     assert types(peer).count("error") <= 5
     assert peer.closed == (1008, "too many bad messages")
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        ('{"type":"update_viz","settings":{"qualty":1}}', "VIZ_UPDATE_FAILED"),
+        ('{"type":"update_viz","settings":{"class_filter":[9]}}', "VIZ_UPDATE_FAILED"),
+        ('{"type":"change_mode","model_mode":"persom"}', "INVALID_MODE"),
+    ],
+)
+@pytest.mark.parametrize("dialect", list(Dialect))
+async def test_who_repeats_refused_settings_is_let_go(
+    make_world: MakeWorld, peer: FakeTransport, dialect: Dialect, message: str, code: str
+) -> None:
+    world = make_world(limits={"max_bad_messages": 5})
+    async with session(world, peer, dialect):
+        peer.come(*([HELLO] if dialect is Dialect.V1 else []), *[message] * 6)
+    assert [m["code"] for m in said(peer) if m["type"] == "error"] == [code] * 5
+    assert peer.closed == (1008, "too many bad messages")
+
+
+async def test_a_burst_is_read_one_message_a_turn(world: World, peer: FakeTransport) -> None:
+    async with session(world, peer, Dialect.PLAIN):
+        await settle()
+        peer.come(*['{"type":"ping","t":1}'] * 100)
+        turns = 0
+        while peer._coming.qsize():
+            before = peer._coming.qsize()
+            await asyncio.sleep(0)
+            turns += 1
+            assert before - peer._coming.qsize() <= 1
+        assert turns >= 100
+        await settle()
+        assert types(peer).count("pong") == 100
+        peer.come(lost())
+
+
+async def test_control_messages_past_the_burst_are_read_at_their_rate(
+    make_world: MakeWorld, peer: FakeTransport
+) -> None:
+    world = make_world(limits={"control_per_s": 10, "control_burst": 5})
+    async with session(world, peer, Dialect.PLAIN):
+        peer.come(*['{"type":"ping","t":1}'] * 100)
+        await asyncio.sleep(1.05)
+        assert 15 <= types(peer).count("pong") <= 17
+        await asyncio.sleep(10)
+        assert types(peer).count("pong") == 100
+        peer.come(lost())
 
 
 async def test_bad_messages_over_a_long_time_are_forgiven(

@@ -1,0 +1,183 @@
+"""What a peer sends costs no more than it weighs: floods of a bare socket on a real uvicorn."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+
+import pytest
+from starlette.types import Message, Receive, Send
+
+from deployments.serve.websocket import (
+    MAX_FRAGMENTS,
+    PIECE_BYTES,
+    SLICE_FRAMES,
+    SMALL_BURST,
+    SMALL_PER_S,
+    PatientWebSocket,
+)
+from ingress.door.transport import ENDED, PROGRESS
+from tests.deployments.serve.test_websocket import PATIENCE_S, Peer, client_of, until, uvicorn_with
+from tests.faults.raw_client import BINARY, PING, PONG, TEXT, RawClient, wire
+
+FIN = 0x80
+
+
+async def listen(receive: Receive, send: Send) -> None:
+    while (await receive())["type"] != "websocket.disconnect":
+        pass
+
+
+def unfinished(opcode: int, payload: bytes) -> bytes:
+    """A frame that is not the last of its message."""
+    whole = wire(opcode, payload)
+    return bytes([whole[0] & ~FIN]) + whole[1:]
+
+
+def protocol_of(peer: Peer) -> PatientWebSocket:
+    (protocol,) = peer.server.server_state.connections
+    assert isinstance(protocol, PatientWebSocket)
+    return protocol
+
+
+def pour(client: RawClient, flood: bytes) -> threading.Thread:
+    """Send ``flood`` for as long as it is taken."""
+
+    def run() -> None:
+        try:
+            while True:
+                client.put(flood)
+        except OSError:
+            pass
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread
+
+
+class Slices:
+    """How many frames each turn of the loop parsed."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.sizes: list[int] = []
+        whole = PatientWebSocket._read_slice
+
+        def counted(protocol: PatientWebSocket) -> None:
+            whole(protocol)
+            self.sizes.append(protocol._in_slice)
+
+        monkeypatch.setattr(PatientWebSocket, "_read_slice", counted)
+
+
+FLOODS = {
+    "pings": wire(PING, b"x"),
+    "pongs": wire(PONG, b""),
+    "messages": wire(TEXT, b"{}"),
+    "empty messages": wire(BINARY, b""),
+}
+
+
+@pytest.mark.parametrize("in_replica", [True, False])
+@pytest.mark.parametrize("kind", FLOODS)
+async def test_a_flood_of_small_frames_is_read_in_slices_and_at_a_rate(
+    monkeypatch: pytest.MonkeyPatch, kind: str, in_replica: bool
+) -> None:
+    slices = Slices(monkeypatch)
+    async with uvicorn_with(listen, in_replica=in_replica) as peer:
+        with await client_of(peer) as client:
+            began = time.monotonic()
+            protocol = protocol_of(peer)
+            pour(client, FLOODS[kind] * (256 * 1024 // len(FLOODS[kind])))
+            await until(lambda: sum(slices.sizes) > SMALL_BURST)
+            held: list[int] = []
+            while time.monotonic() < began + 2:
+                held.append(len(protocol._unread) + protocol.queue.qsize())
+                await asyncio.sleep(0.01)
+            taken_s, parsed = time.monotonic() - began, sum(slices.sizes)
+            protocol.transport.abort()  # else what waits of the flood is read to its end
+    most_in_a_piece = PIECE_BYTES // 6 + 1
+    assert max(slices.sizes) < SLICE_FRAMES + most_in_a_piece
+    assert parsed < SMALL_BURST + SMALL_PER_S * taken_s + SLICE_FRAMES + most_in_a_piece
+    assert max(held) <= 512 * 1024
+
+
+@pytest.mark.parametrize("in_replica", [True, False])
+@pytest.mark.parametrize("payload", [b"", b"x"])
+async def test_a_message_in_too_many_fragments_is_too_big(in_replica: bool, payload: bytes) -> None:
+    async with uvicorn_with(listen, in_replica=in_replica) as peer:
+        with await client_of(peer) as client:
+            client.put(unfinished(TEXT, payload))
+            protocol = protocol_of(peer)
+            pour(client, unfinished(0, payload) * 1000)
+            most = 0
+            end: Message | None = None
+            while end is None:
+                most = max(most, len(protocol.frames))
+                await asyncio.sleep(0.01)
+                end = next((m for m in peer.seen if m["type"] == "websocket.disconnect"), None)
+            assert end["code"] == 1009
+            assert most <= MAX_FRAGMENTS
+            assert protocol.frames == []
+            await peer.alone()
+
+
+async def test_a_message_in_many_fragments_arrives() -> None:
+    async def one(receive: Receive, send: Send) -> None:
+        assert await receive() == {"type": "websocket.receive", "text": "x" * 2_000_001}
+        assert await receive() == {"type": "websocket.receive", "text": "next"}
+
+    async with uvicorn_with(one) as peer:
+        with await client_of(peer) as client:
+            whole = unfinished(TEXT, b"x" * 1000) + unfinished(0, b"x" * 1000) * 1999
+            await asyncio.to_thread(client.put, whole + wire(0, b"x") + wire(TEXT, b"next"))
+            await peer.ends()
+
+
+async def test_what_waits_behind_a_message_is_read_when_the_app_has_taken_it() -> None:
+    seen: list[Message] = []
+
+    async def slowly(receive: Receive, send: Send) -> None:
+        while len(seen) < 500:
+            await asyncio.sleep(0)
+            seen.append(await receive())
+
+    async with uvicorn_with(slowly) as peer:
+        with await client_of(peer) as client:
+            client.put(b"".join(wire(TEXT, str(n).encode()) for n in range(500)))
+            await peer.ends()
+    assert [m["text"] for m in seen] == [str(n) for n in range(500)]
+
+
+@pytest.mark.parametrize("in_replica", [True, False])
+async def test_a_steady_slow_reader_lives_and_one_that_stops_is_cut(in_replica: bool) -> None:
+    size = 3_000_000
+
+    async def overlays(receive: Receive, send: Send) -> None:
+        sock = protocol_of(peer).transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)
+        reading = asyncio.create_task(listen(receive, send))
+        for _ in range(2):
+            await send({"type": "websocket.send", "bytes": bytes(size)})
+        await reading
+
+    async with uvicorn_with(overlays, in_replica=in_replica) as peer:
+        with await client_of(peer) as client:
+
+            def read_slowly() -> float:
+                began, taken = time.monotonic(), 0
+                while taken < size:
+                    taken += (got := len(client._socket.recv(20_000)))
+                    time.sleep(4 * PATIENCE_S * got / size)
+                return time.monotonic() - began
+
+            took_s = await asyncio.to_thread(read_slowly)
+            assert took_s > 3 * PATIENCE_S
+            assert not [m for m in peer.seen if ENDED in m], "it read all the time"
+            assert any(PROGRESS in m for m in peer.seen)
+            stopped = time.monotonic()
+            end = (await peer.ends())[0]
+            assert end[ENDED] == "slow_consumer"
+            assert time.monotonic() - stopped < 4 * PATIENCE_S
+            await peer.alone()
