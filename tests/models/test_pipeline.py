@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.catalog import MODES
-from models.pictures.headers import ImageLimits
 from models.pictures.images import Pixels
 from models.pictures.label_map import Probabilities, decode_label_map
+from models.pictures.limits import ImageLimits
 from models.pipeline import Pipeline
 from models.runtimes.choice import open_runtime
 from models.view import View
