@@ -48,7 +48,7 @@ _STAGES = frozenset(STAGES)
 _HEAD = struct.Struct(">BQ")
 _MODE = struct.Struct(">B")
 _COUNT = struct.Struct(">H")
-_FRAME = struct.Struct(">?HI")
+_FRAME = struct.Struct(">BHI")
 _OUTCOME = struct.Struct(">B")
 _RESULT = struct.Struct(f">BIIHII{len(STAGES)}d")
 _CLASS = struct.Struct(">Hd")
@@ -224,7 +224,9 @@ def _read_call(number: int, cursor: _Cursor) -> Call:
 def _read_frame(cursor: _Cursor) -> FrameRequest:
     single, view_bytes, image_bytes = cursor.row(_FRAME)
     view = _view_of(bytes(cursor.piece(view_bytes)))
-    return FrameRequest(bytes(cursor.piece(image_bytes)), view, single)
+    if single > 1:
+        raise NotUnderstood(f"a frame of kind {single}")
+    return FrameRequest(bytes(cursor.piece(image_bytes)), view, bool(single))
 
 
 @lru_cache(_VIEWS)

@@ -58,7 +58,8 @@ def rewritten(data: bytes) -> bytes:
         FrameRejected: its rows are not what the header declares.
     """
     header = data[16:29]
-    palette, idat = b"", []
+    palette = b""
+    idat: list[bytes] = []
     for kind, at, length in _chunks(data):
         if kind == b"PLTE" and not idat:
             palette = data[at : at + length]
@@ -82,7 +83,7 @@ def _inflated(stream: bytes, passes: list[Rows]) -> bytes:
     length = sum(row * count for row, count in passes)
     try:
         rows = zlib_ng.decompressobj().decompress(stream, length + 1)[:length]
-    except zlib_ng.error as error:
+    except zlib_ng.error as error:  # type: ignore[misc]
         raise FrameRejected(_DAMAGED) from error
     if len(rows) < length:
         raise FrameRejected(_DAMAGED)

@@ -33,7 +33,13 @@ from tests.deployments.lines.examples import REPLIES, REQUESTS
 
 VIEW = View().model_dump_json().encode()
 CALL = struct.pack(">BQB4sH", 1, 7, 4, b"mode", 1)
-FRAME = struct.pack(">?HI", True, len(VIEW), 4) + VIEW + b"jpeg"
+
+
+def _frame(view_bytes: int, image_bytes: int, single: int = 1) -> bytes:
+    return struct.pack(">BHI", single, view_bytes, image_bytes)
+
+
+FRAME = _frame(len(VIEW), 4) + VIEW + b"jpeg"
 ANSWER = struct.pack(">BQH", 3, 7, 1)
 RESULT = struct.pack(">BBIIHII4d", 0, 9, 4, 3, 1, 640, 480, 1.0, 2.0, 3.0, 4.0)
 FAILURE = struct.pack(">BI", 1, 3) + b"bad"
@@ -95,10 +101,10 @@ def test_pictures_are_written_from_where_they_lie() -> None:
         (read_request, CALL, "lacks its end"),
         (read_request, CALL + FRAME + b"x", "1 bytes behind its end"),
         (read_request, CALL[:-2] + b"\xff\xff" + FRAME, "lacks its end"),
-        (read_request, CALL + struct.pack(">?HI", True, 2, 2**32 - 1) + b"{}", "lacks its end"),
-        (read_request, CALL + struct.pack(">?HI", True, 13, 0) + b'{"quality":0}', "a view with 1 errors"),
-        (read_request, CALL + struct.pack(">?HI", True, 9, 0) + b'{"new":1}', "a view with 1 errors"),
-        (read_request, CALL + struct.pack(">?HI", True, 900, 0) + b"[" * 900, "a view with 1 errors"),
+        (read_request, CALL + _frame(2, 2**32 - 1) + b"{}", "lacks its end"),
+        (read_request, CALL + _frame(13, 0) + b'{"quality":0}', "a view with 1 errors"),
+        (read_request, CALL + _frame(9, 0) + b'{"new":1}', "a view with 1 errors"),
+        (read_request, CALL + _frame(900, 0) + b"[" * 900, "a view with 1 errors"),
         (read_request, struct.pack(">BQB2s", 1, 7, 2, b"\xff\xff"), "not UTF-8"),
         (read_request, struct.pack(">BQB", 2, 7, 0), "1 bytes behind its end"),
         (read_reply, ANSWER, "lacks its end"),

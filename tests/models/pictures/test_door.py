@@ -111,7 +111,7 @@ def test_a_reduced_jpeg_is_what_opencv_makes_of_it(
     size: tuple[int, int], divisor: int, flag: int
 ) -> None:
     data = saved(PORTRAIT.resize(size), "JPEG")
-    theirs = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
+    theirs: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
     frame = decode(data, read_header(data, LIMITS), (theirs.shape[0], theirs.shape[1]))
     assert theirs.shape[0] == -(-size[1] // divisor)
     assert np.array_equal(frame.pixels, cv2.cvtColor(theirs, cv2.COLOR_BGR2RGB))
@@ -188,7 +188,7 @@ def test_interlacing_and_depth_are_in_the_work() -> None:
 
 
 def progressive(scans: int) -> bytes:
-    data = saved(PORTRAIT.resize((2000, 2000)), "JPEG", progressive=True)
+    data = saved(PORTRAIT.resize((2400, 2400)), "JPEG", progressive=True)
     last = data[data.rindex(b"\xff\xda") : -2]
     return data[:-2] + last * scans + b"\xff\xd9"
 
