@@ -11,11 +11,11 @@ from __future__ import annotations
 _JPEG_SAMPLE = 3.0  # transform, colours
 _JPEG_SCAN_SAMPLE = 1.3  # of each scan of a picture that has several: coefficients wait in memory
 _JPEG_BYTE = 14.0  # Huffman codes
-_PNG_BYTE = 10.0  # of the rows, inflated: zlib, copy, filter
+_PNG_BYTE = 11.0  # of the rows, inflated: zlib, copy, filter
 _PNG_PIXEL = 14.0  # to RGB
 _PNG_INTERLACED_PIXEL = 6.0  # on top
-_WEBP_PIXEL = 8.0
-_WEBP_BYTE = 75.0  # arithmetic codes
+_WEBP_PIXEL = 11.0
+_WEBP_BYTE = 85.0  # arithmetic codes
 _WEBP_LOSSLESS_PIXEL = 30.0
 _WEBP_LOSSLESS_BYTE = 25.0
 

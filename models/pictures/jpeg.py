@@ -30,11 +30,14 @@ _READ = frozenset({0xC0, 0xC1, 0xC2})
 # Markers with a length behind them, and EOI and SOI; restarts and what is reserved have none.
 _next_marker = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]").search
 _WINDOW = 1 << 16
+_MARKERS = 3  # of so many bytes at most one is 0xFF, which Huffman codes hardly make
 _CUT = "the JPEG is cut short: send it whole"
 
 
 def read_jpeg(data: bytes) -> Header:
     """The header; raises FrameRejected, or struct.error where it ends inside a segment."""
+    if len(data) > _WINDOW and data.count(b"\xff") > len(data) // _MARKERS:
+        raise FrameRejected("the JPEG is little but markers and stuffing: encode it again")
     header: tuple[int, int, int, int] | None = None
     at, scans, turned, has_exif = 2, 0, 1, False
     for _ in range(MAX_SEGMENTS + MAX_SCANS):

@@ -203,7 +203,7 @@ def test_pixels_times_scans_are_bounded() -> None:
 def test_restarts_and_stuffing_hide_no_scan() -> None:
     data = saved(PORTRAIT.resize((64, 48)), "JPEG")
     scan = data[data.rindex(b"\xff\xda") : -2]
-    for between in (b"", b"\xff\xd0" * 40_000, b"\xff\x00" * 40_000, b"\xff" * 70_000):
+    for between in (b"", b"\xff\xd0" * 200, b"\xff\x00" * 200, b"\xff" * 200):
         with pytest.raises(FrameRejected, match="scans; at most"):
             read_header(data[:-2] + (between + scan) * 64 + b"\xff\xd9", LIMITS)
 
@@ -299,7 +299,7 @@ def test_the_walk_of_garbage_is_cheap(picture_format: str, filler: bytes) -> Non
         except FrameRejected:
             return
 
-    assert took_s(walk) < 15 * 0.05  # about 10 ms a MiB at the worst; a shared machine's margin
+    assert took_s(walk) < 15 * 0.03  # at the worst some 8 ms a MiB; a shared machine's margin
 
 
 _DECODES = """

@@ -144,6 +144,8 @@ def test_a_jpeg_of_endless_scans_is_refused() -> None:
 
 def test_a_jpeg_of_fill_bytes_alone_is_refused() -> None:
     with pytest.raises(FrameRejected, match="no frame header"):
+        read_header(b"\xff\xd8" + b"\xff" * 50_000, LIMITS)
+    with pytest.raises(FrameRejected, match="little but markers"):
         read_header(b"\xff\xd8" + b"\xff" * 100_000, LIMITS)
 
 
