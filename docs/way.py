@@ -143,7 +143,12 @@ WAY = (
             Step(
                 "models/pipeline.py",
                 "decode, in threads, each frame its own outcome; predict",
-                ("models/batch.py", "models/pictures/headers.py", "models/pictures/images.py"),
+                (
+                    "models/batch.py",
+                    "models/pictures/headers.py",
+                    "models/pictures/webp.py",
+                    "models/pictures/images.py",
+                ),
             ),
         ),
         (Step("models/pipeline.py", "render, encode", ("models/batch.py",)),),

@@ -24,6 +24,11 @@ _KIB, _MIB = 1024, 1024 * 1024
 CALL_BYTES = 255 * _MIB
 
 
+# Its answer, of a result for each frame of the largest batch, in one of at most 2**29.
+ANSWER_BYTES = 511 * _MIB
+_RESULT_EXTRA_BYTES = 64 * _KIB  # metadata, thumbnail
+
+
 def _in_order(window: tuple[int, int]) -> tuple[int, int]:
     earliest, latest = window
     if earliest > latest:
@@ -49,6 +54,13 @@ class SessionLimits(Settings):
     plain_in_flight: int = Field(3, ge=2, le=64, description="plain: frames not yet answered.")
     max_frame_bytes: int = Field(4 * _MIB, ge=1024, description="An encoded picture.")
     max_frame_pixels: int = Field(4096 * 4096, ge=1, description="Width times height.")
+    frame_work_ms: float = Field(
+        150.0, gt=0, le=60_000, description="Estimated decoding of a frame, of one core."
+    )
+    single_work_ms: float = Field(
+        1000.0, gt=0, le=60_000, description="The same of a picture by HTTP."
+    )
+    max_result_bytes: int = Field(16 * _MIB, ge=64 * _KIB, description="A payload, encoded.")
     max_control_bytes: int = Field(
         64 * _KIB, ge=1024, description="A text message other than a plain frame."
     )
@@ -86,17 +98,25 @@ class SessionLimits(Settings):
         """The largest text message of a plain client: one frame in base64 and its envelope."""
         return self.max_frame_bytes * 4 // 3 + _KIB
 
-    def ceiling_bytes(self, max_result_bytes: int) -> int:
-        """What one session may hold, in bytes, where no result is larger than that.
+    @property
+    def ceiling_bytes(self) -> int:
+        """What one session may hold, in bytes.
 
-        Waiting frames, frames under way, results that wait to be sent and the newest one, which
-        is kept for a resume, the control lane, the masks kept for statistics, and one message
-        in transit. ``Resume.ring_bytes`` comes on top.
+        Waiting frames, frames under way, results that wait to be sent (in base64 where the
+        client is a plain one) and the newest one, which is kept for a resume, the control lane,
+        the masks kept for statistics, and one message in transit. ``Resume.ring_bytes`` comes
+        on top.
         """
         frames = 2 * max(self.max_in_flight, self.plain_in_flight) * self.max_frame_bytes
-        results = (max(self.max_in_flight, self.plain_in_flight + 1) + 1) * max_result_bytes
+        v1 = (self.max_in_flight + 1) * self.result_message_bytes
+        plain = (self.plain_in_flight + 2) * (self.result_message_bytes * 4 // 3)
         masks = self.scene_masks * 8 * _KIB
-        return frames + results + self.outbox_bytes + masks + 2 * self.max_message_bytes
+        return frames + max(v1, plain) + self.outbox_bytes + masks + 2 * self.max_message_bytes
+
+    @property
+    def result_message_bytes(self) -> int:
+        """The largest result with what it says beside its payload."""
+        return self.max_result_bytes + _RESULT_EXTRA_BYTES
 
 
 class Resume(Settings):
@@ -194,11 +214,18 @@ class Connections(Settings):
                 f"and {self.batching.max_batch_bytes}; together at most {CALL_BYTES}, "
                 "which is what one call of a segmenter carries"
             )
-        session_bytes = limits.max_frame_bytes + resume.ring_bytes
+        if self.batching.max_batch * limits.result_message_bytes > ANSWER_BYTES:
+            most = ANSWER_BYTES // self.batching.max_batch - _RESULT_EXTRA_BYTES
+            yield (
+                f"batching.max_batch is {self.batching.max_batch} and limits.max_result_bytes "
+                f"{limits.max_result_bytes}, but an answer of a segmenter carries {ANSWER_BYTES} "
+                f"bytes; lower max_result_bytes to {most} at most, or max_batch"
+            )
+        session_bytes = limits.result_message_bytes + resume.ring_bytes
         if resume.max_parked_bytes < session_bytes:
             yield (
                 f"resume.max_parked_bytes is {resume.max_parked_bytes}; at least {session_bytes}, "
-                "a result of limits.max_frame_bytes and resume.ring_bytes, or no session is kept"
+                "a result of limits.max_result_bytes and resume.ring_bytes, or no session is kept"
             )
 
 

@@ -35,6 +35,7 @@ class ErrorCode(StrEnum):
     RATE_LIMITED = "RATE_LIMITED"
     UNAUTHORIZED = "UNAUTHORIZED"
     OVERLOADED = "OVERLOADED"
+    RESULT_TOO_LARGE = "RESULT_TOO_LARGE"
 
 
 class DropCause(StrEnum):
