@@ -75,31 +75,34 @@ class Reader:
         self._account = account
         self._outbox = outbox
         self._greet = greet
+        self._clock = asyncio.get_running_loop().time
         self._control = Bucket(limits.control_per_s, limits.control_burst)
         self._bad_messages: deque[float] = deque(maxlen=limits.max_bad_messages)
 
     async def run(self) -> None:
         """Read until ``receive`` raises Disconnect."""
-        clock = asyncio.get_running_loop().time
         while True:
-            message = await self._connection.receive()
-            self._watch.heard()
-            self._account.received(size_of(message), binary=isinstance(message, bytes))
-            try:
-                said = heard(
-                    message, self._dialect, self._limits, plain_seq=self._progress.frame_seq + 1
-                )
-                if isinstance(message, str):
-                    self._account.understood(said)
-                if isinstance(said, Frame):
-                    self._on_frame(said)
-                else:
-                    self._on_text(said)
-                    self._control.take(1, clock())
-            except BadMessage as error:
-                self._control.take(1, clock())
-                self._on_bad(error)
-            await asyncio.sleep(self._control.debt_s(clock()))
+            await asyncio.sleep(self._control.debt_s(self._clock()))
+            await self._read_one()
+
+    async def _read_one(self) -> None:
+        message = await self._connection.receive()
+        self._watch.heard()
+        self._account.received(size_of(message), binary=isinstance(message, bytes))
+        try:
+            said = heard(
+                message, self._dialect, self._limits, plain_seq=self._progress.frame_seq + 1
+            )
+            if isinstance(message, str):
+                self._account.understood(said)
+            if isinstance(said, Frame):
+                self._on_frame(said)
+            else:
+                self._on_text(said)
+                self._control.take(1, self._clock())
+        except BadMessage as error:
+            self._control.take(1, self._clock())
+            self._on_bad(error)
 
     def _on_text(self, message: ClientMessage) -> None:
         if isinstance(message, Hello):
@@ -161,7 +164,7 @@ class Reader:
             self._progress.hold.confirm()
 
     def _on_bad(self, error: BadMessage) -> None:
-        now = asyncio.get_running_loop().time()
+        now = self._clock()
         self._account.refused()
         self._progress.received(error.reply_to)
         full = len(self._bad_messages) == self._bad_messages.maxlen
