@@ -127,8 +127,7 @@ class Connection:
             self._on_suppressed(self.state)
             return False
         try:
-            async with asyncio.timeout(timeout_s or self._send_timeout_s) as deadline:
-                self._sending = None if timeout_s else deadline
+            async with self._patience(timeout_s):
                 await self._transport.send(message)
         except TransportLost:
             self._dead = True
@@ -139,6 +138,12 @@ class Connection:
         finally:
             self._sending = None
         return True
+
+    def _patience(self, timeout_s: float | None) -> asyncio.Timeout:
+        """The deadline of one send. No frame may keep it: it knows its task, a circle."""
+        deadline = asyncio.timeout(timeout_s or self._send_timeout_s)
+        self._sending = None if timeout_s else deadline
+        return deadline
 
     def _taking(self) -> None:
         """The peer took something."""
