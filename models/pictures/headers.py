@@ -1,7 +1,7 @@
 """The header of a picture: what it declares, and whether it may be decoded at all.
 
 A frame comes from a stranger, so nothing is decoded before its container was walked from end
-to end, at the cost of a few milliseconds for each MiB at most. Rules:
+to end, at the cost of some ten milliseconds for each MiB at most. Rules:
 
 1. Bytes, pixels, sides and the work of decoding are bounded by what the container declares;
    a picture of 30,000 x 30,000 pixels is refused at the cost of reading 24 bytes.

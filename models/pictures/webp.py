@@ -64,7 +64,7 @@ def _chunks(data: bytes) -> dict[bytes, tuple[int, int]]:
     if end > len(data):
         raise FrameRejected("the WebP is cut short: send it whole")
     chunks: dict[bytes, tuple[int, int]] = {}
-    for _ in range(MAX_CHUNKS):
+    for _ in range(MAX_CHUNKS + 1):
         if at + 8 > end:
             return chunks
         kind, size = struct.unpack_from("<4sI", data, at)
