@@ -59,7 +59,7 @@ GARBAGE: dict[str, Callable[[], bytes]] = {
     "JPEG, stuffed zeros": lambda: jpeg_of(b"\xff\0\0"),
     "JPEG, restarts": lambda: jpeg_of(b"\xff\xd0\0"),
     "JPEG, Huffman codes": lambda: jpeg_of(
-        np.random.default_rng(1).bytes(MIB).replace(b"\xff", b"\xff\0")
+        np.random.default_rng(1).bytes(MIB // 8).replace(b"\xff", b"\xff\0")
     ),
     "PNG, chunks": png_of_chunks,
     "WebP, chunks": webp_of_chunks,
