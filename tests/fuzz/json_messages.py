@@ -13,8 +13,32 @@ Message = dict[str, Any]
 
 MOST_CHARS = 200_000  # of a torn text
 
-_LONG = (10**400, -(10**4200), "x" * 65, "k" * 5000, "é" * 300, [[]] * 400, {"a": {"b": {}}})
-_EDGES = (-1, 0, 1, 2**31, 2**32 - 1, 2**32, 2**63, 2**64, 0.5, 1e308, -0.0, True, None, "", [])
+_LONG: tuple[Any, ...] = (
+    10**400,
+    -(10**4200),
+    "x" * 65,
+    "k" * 5000,
+    "é" * 300,
+    [[]] * 400,
+    {"a": {"b": {}}},
+)
+_EDGES: tuple[Any, ...] = (
+    -1,
+    0,
+    1,
+    2**31,
+    2**32 - 1,
+    2**32,
+    2**63,
+    2**64,
+    0.5,
+    1e308,
+    -0.0,
+    True,
+    None,
+    "",
+    [],
+)
 _INSERTS = (
     '"', "{", "[", "]", "}", ",", ":", "\\", "\\u0000", "\\ud800", "\0", "1e999", "NaN",
     "-Infinity", "-", "null,", '"id":1,', '"a":[],', "[1,", '{"a":', "9", "\N{GRINNING FACE}",
@@ -47,7 +71,7 @@ def _mutated(draw: Draw, messages: Sequence[Message]) -> str:
     message: Any = draw(st.sampled_from(messages))
     for _ in range(draw(st.integers(0, 4))):
         message = _changed(draw, message)
-    text = json.dumps(message, ensure_ascii=draw(st.booleans()))
+    text: str = json.dumps(message, ensure_ascii=draw(st.booleans()))
     for _ in range(draw(st.sampled_from([0, 0, 1, 3]))):
         text = _torn(draw, text)
     return text
@@ -82,7 +106,7 @@ def _torn(draw: Draw, text: str) -> str:
             return text[:at] + text[to:]
         case "twice":
             return text[:to] + text[at:to] + text[to:]
-    put = draw(st.sampled_from(_INSERTS) | st.text(max_size=9))
+    put: str = draw(st.sampled_from(_INSERTS) | st.text(max_size=9))
     times = draw(st.integers(2, 70_000)) if draw(st.integers(0, 5)) == 0 else 1
     return text[:at] + (put * times)[: MOST_CHARS - len(text)] + text[at:]
 

@@ -8,6 +8,7 @@ import random
 import struct
 import tracemalloc
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -222,10 +223,8 @@ def test_a_thousand_refusals_leave_nothing_in_memory() -> None:
                 partial(parse_as_client, text),
                 partial(parse_result, binary),
             ):
-                try:
+                with suppress(BadMessage):
                     parse()
-                except BadMessage as bad:
-                    assert str(bad)
 
     tracemalloc.start()
     try:
