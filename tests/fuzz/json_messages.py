@@ -45,6 +45,8 @@ _INSERTS = (
     "\N{RIGHT-TO-LEFT OVERRIDE}",
 )  # fmt: skip
 
+KEYS = st.text(max_size=9) | st.sampled_from(["id", "type", "x" * 61, "k" * 5000, "/k", "\n"])
+
 SCALARS = (
     st.none()
     | st.booleans()
@@ -90,9 +92,9 @@ def _changed(draw: Draw, value: Any) -> Any:
         case "gone":
             return others
         case "renamed":
-            return {**others, draw(st.text(max_size=70)): value[key]}
+            return {**others, draw(KEYS): value[key]}
         case "more":
-            return {**value, draw(st.text(max_size=70)): draw(VALUES)}
+            return {**value, draw(KEYS): draw(VALUES)}
     return {**others, key: _changed(draw, value[key])}
 
 

@@ -161,21 +161,33 @@ def test_binary_messages_of_clients(message: bytes, dialect: Dialect) -> None:
     listen(message, dialect)
 
 
-large = st.sampled_from(["AAAA", "A", "=", " ", "é", "\\n", '"a":1,', "{", "[[", "\\u0041", "1e9,"])
+FLOODS = (
+    "AAAA", "A", "=", " ", "é", "\\n", '"a":1,', "{", "[[", "\\u0041", "1e9,", "[],", '"",',
+    '"%09d":0,', '{"a":0},',
+)  # fmt: skip
+AROUND = (
+    '{"type":"frame","data":"~"}', '{"type":"ping","t":1,"x":"~"}', '{"type":"~"}',
+    '{"id":"~","type":"frame"}', '{"type":"ping","t":1,"x":[~0]}', '{"type":"ping",~"t":1}',
+    '{"type":"update_viz","settings":{~"a":0}}', '{"type":"hello","resume":{~"a":0}}',
+    '{"type":"update_viz","settings":{"class_filter":[~0]}}', "[~", "~",
+)  # fmt: skip
 
 
 @fuzzed(
-    25,
-    put=large,
-    share=st.floats(0, 1),
-    around=st.sampled_from(
-        ['{"type":"frame","data":"%s"}', '{"type":"ping","t":1,"x":"%s"}', '{"type":"%s"}',
-         '{"id":"%s","type":"frame"}', "[%s", "%s"]
-    ),
-)  # fmt: skip
-def test_plain_messages_as_large_as_they_may_be(put: str, share: float, around: str) -> None:
-    times = round(share * (LIMITS.plain_message_bytes + 1024)) // len(put)
-    listen(around % (put * times), Dialect.PLAIN)
+    60,
+    put=st.sampled_from(FLOODS),
+    share=st.sampled_from([0.001, 0.01, 0.5, 1.0]),
+    around=st.sampled_from(AROUND),
+    dialect=st.sampled_from(Dialect),
+)
+def test_floods_as_long_as_a_message_may_be(
+    put: str, share: float, around: str, dialect: Dialect
+) -> None:
+    plain = dialect is Dialect.PLAIN
+    most = LIMITS.plain_message_bytes if plain else LIMITS.max_control_bytes
+    times = round(share * (most - 100)) // len(put)
+    flood = "".join(put % n for n in range(times)) if "%" in put else put * times
+    listen(around.replace("~", flood), dialect)
 
 
 @fuzzed(1000, text=mutated(SAID_BY_SERVERS) | st.text(max_size=400))
