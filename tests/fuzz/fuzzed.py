@@ -76,16 +76,21 @@ def campaign(module: ModuleType, seconds: float) -> None:
 
 
 def timed(step: Callable[[], T], most_ms: float, module: str) -> T:
-    """What ``step`` gives, which may take ``most_ms`` of this thread's CPU."""
-    took = []
-    for _ in range(_TRIES):
-        begun = time.thread_time()
-        value = step()
+    """What ``step`` gives or raises, for which it may take ``most_ms`` of this thread's CPU."""
+    took: list[float] = []
+    while True:
+        begun, raised = time.thread_time(), None
+        try:
+            value = step()
+        except Exception as error:  # a refusal costs as well
+            raised = error
         took.append(1e3 * (time.thread_time() - begun))
-        if took[-1] <= most_ms:
+        if took[-1] <= most_ms or len(took) == _TRIES:
             break
     worst_ms[module] = max(worst_ms.get(module, 0.0), min(took))
     assert min(took) <= most_ms, f"{min(took):.0f} ms, {most_ms:.0f} are allowed"
+    if raised is not None:
+        raise raised
     return value
 
 

@@ -76,7 +76,7 @@ def groups(draw: Callable[..., Any], model: type[BaseModel], depth: int = 0) -> 
             made[key] = draw(st.lists(groups(inner, depth + 1), max_size=3))
         else:
             made[key] = draw(groups(inner, depth + 1))
-    if draw(st.integers(0, 9)) == 0:
+    if draw(st.integers(0, 2)) == 0:
         made[draw(ANY_KEYS)] = draw(ODD)
     return made
 
