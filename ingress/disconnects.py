@@ -104,7 +104,7 @@ _ROWS = (
     Reason("auth_expired", _S, 4202, _INFO, Advice.WITH_NEW_TOKEN, True,
            "The token's time ran out."),
     Reason("policy_violation", _S, 1008, _WARN, Advice.NEVER, False,
-           "Too many bad messages."),
+           "Too many bad messages, or far more messages than a session may send."),
     Reason("protocol_error", _S, 1002, _WARN, Advice.NEVER, False,
            "The WebSocket protocol was broken: a bad frame, or text that is not UTF-8."),
     Reason("message_too_big", _S, 1009, _WARN, Advice.NEVER, False,

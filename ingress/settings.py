@@ -68,6 +68,15 @@ class SessionLimits(Settings):
         100.0, ge=1, description="Text messages that are no frame; more wait to be read."
     )
     control_burst: float = Field(200.0, ge=1, description="So many of them at once.")
+    control_patience_s: float = Field(
+        30.0, gt=0, description="Above control_per_s for so long closes with 1008."
+    )
+    frames_per_s: float = Field(240.0, ge=1, description="Frames; one beyond it is dropped.")
+    pixels_per_s: float = Field(256e6, ge=1, description="In them, by their headers.")
+    bytes_per_s: float = Field(128.0 * _MIB, ge=1024, description="In them, encoded.")
+    rate_burst_s: float = Field(
+        2.0, gt=0, le=60, description="Of these three rates, what may come at once."
+    )
     max_message_bytes: int = Field(
         24 * _MIB, ge=2048, description="What the transport takes at all; past it, close 1009."
     )

@@ -24,6 +24,8 @@ _DROP_WORDS = {
     DropCause.NO_CREDIT: "results were not taken in time; a newer frame took its place",
     DropCause.STALE: "it waited too long for the model",
     DropCause.MODE_UNAVAILABLE: "no replica of the mode is available; try again or change the mode",
+    DropCause.RATE_LIMITED: "more frames, pixels or bytes a second than a session may send; "
+    "send fewer frames, or smaller ones",
     DropCause.DISCONNECTED: "the connection was lost before it was answered",
 }
 
