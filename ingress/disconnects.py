@@ -91,7 +91,8 @@ _ROWS = (
     Reason("proxy_lost", _I, None, _WARN, Advice.BACK_OFF, True,
            "The proxy in front of the server died, or cancelled the request."),
     Reason("keepalive_timeout", _S, 4201, _INFO, Advice.AT_ONCE, True,
-           "Nothing was heard from the client for heartbeat_s + timeout_s, no pong either."),
+           "Nothing was heard from the client for heartbeat_s + timeout_s, no pong either; or a "
+           "message that it had begun hardly went on."),
     Reason("slow_consumer", _S, 4101, _WARN, Advice.BACK_OFF, True,
            "The client did not take what it was sent: credit stayed exhausted, or a send "
            "passed its deadline."),

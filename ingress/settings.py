@@ -80,6 +80,17 @@ class SessionLimits(Settings):
     max_message_bytes: int = Field(
         24 * _MIB, ge=2048, description="What the transport takes at all; past it, close 1009."
     )
+    max_fragments: int = Field(
+        4096, ge=16, description="Of a WebSocket message; one more closes with 1009."
+    )
+    small_frames_per_s: float = Field(
+        1000.0, ge=10, description="WebSocket frames below 1 KiB; more wait in the socket."
+    )
+    small_frames_burst: float = Field(2000.0, ge=1, description="So many of them at once.")
+    message_bytes_per_s: float = Field(
+        1024.0, ge=0, description="Must come of a message that has begun; less closes with 4201."
+    )
+    message_stall_s: float = Field(20.0, gt=0, description="Over so long.")
     max_frame_age_s: float = Field(2.0, gt=0, description="A frame that waited longer is stale.")
     max_commands: int = Field(8, ge=1, le=256, description="Commands under way at once.")
     max_bad_messages: int = Field(100, ge=1, description="In any 60 s; one more closes with 1008.")
