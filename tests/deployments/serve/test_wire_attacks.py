@@ -194,7 +194,7 @@ DRIPS = {
 @pytest.mark.parametrize("kind", DRIPS)
 async def test_who_drips_a_message_is_silent(kind: str, in_replica: bool) -> None:
     limits = {"message_bytes_per_s": 1000, "message_stall_s": 0.4}
-    async with uvicorn_with(listen, in_replica=in_replica, **limits) as peer:
+    async with uvicorn_with(listen, in_replica=in_replica, limits=limits) as peer:
         with await client_of(peer) as client:
             for at in range(0, 3000, 2):
                 if peer.done.is_set():
@@ -214,7 +214,7 @@ async def test_who_sends_a_message_slowly_and_steadily_lives(in_replica: bool) -
         seen.append(await receive())
 
     limits = {"message_bytes_per_s": 1000, "message_stall_s": 0.3}
-    async with uvicorn_with(one, in_replica=in_replica, **limits) as peer:
+    async with uvicorn_with(one, in_replica=in_replica, limits=limits) as peer:
         with await client_of(peer) as client:
             whole = wire(BINARY, bytes(10_000))
             for at in range(0, len(whole), 200):
@@ -234,7 +234,7 @@ async def test_who_is_kept_waiting_by_the_app_is_not_slow() -> None:
         seen.append(await receive())
 
     limits = {"message_bytes_per_s": 10_000, "message_stall_s": 0.3}
-    async with uvicorn_with(late, **limits) as peer:
+    async with uvicorn_with(late, limits=limits) as peer:
         with await client_of(peer) as client:
             second = wire(BINARY, bytes(2000))
             client.put(wire(TEXT, b"first") + second[:900])
