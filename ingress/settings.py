@@ -122,10 +122,10 @@ class SessionLimits(Settings):
     def ceiling_bytes(self) -> int:
         """What one session may hold, in bytes.
 
-        Waiting frames, frames under way, results that wait to be sent (in base64 where the
-        client is a plain one) and the newest one, which is kept for a resume, the control lane,
-        the masks kept for statistics, and one message in transit. ``Resume.ring_bytes`` comes
-        on top.
+        Waiting frames, frames under way, results that wait to be sent (counted as in base64,
+        which in plain they become when they leave) and the newest one, which is kept for a
+        resume, the control lane, the masks kept for statistics, and one message in transit.
+        ``Resume.ring_bytes`` comes on top.
         """
         frames = 2 * max(self.max_in_flight, self.plain_in_flight) * self.max_frame_bytes
         v1 = (self.max_in_flight + 1) * self.result_message_bytes

@@ -91,7 +91,7 @@ class Reader:
         self._watch.heard()
         self._account.received(size_of(message), binary=isinstance(message, bytes))
         try:
-            said = heard(
+            said = await heard(
                 message, self._dialect, self._limits, plain_seq=self._progress.frame_seq + 1
             )
             if isinstance(message, str):

@@ -242,3 +242,38 @@ async def test_who_is_kept_waiting_by_the_app_is_not_slow() -> None:
             client.put(second[900:])
             await peer.ends()
     assert [m.get("text") or len(m["bytes"]) for m in seen] == ["first", 2000]
+
+
+@pytest.mark.parametrize("in_replica", [True, False])
+@pytest.mark.parametrize("fragments", [1, 20])
+async def test_long_text_beyond_ascii_is_too_big_and_is_not_decoded(
+    in_replica: bool, fragments: int
+) -> None:
+    async with uvicorn_with(listen, in_replica=in_replica) as peer:
+        with await client_of(peer) as client:
+            part = "\u6f22".encode() * (600_000 // fragments)
+            parts = [
+                unfinished(TEXT, part),
+                *[unfinished(0, part)] * (fragments - 2),
+                wire(0, part),
+            ]
+            flood = b"".join(parts) if fragments > 1 else wire(TEXT, part)
+            await asyncio.to_thread(client.put, flood)
+            (end,) = await peer.ends()
+            assert end["code"] == 1009
+            assert not [m for m in peer.seen if m.get("text")]
+
+
+async def test_long_text_of_ascii_and_short_text_beyond_it_arrive() -> None:
+    texts = ["x" * 3_000_000, "\u6f22" * 300_000]
+
+    async def both(receive: Receive, send: Send) -> None:
+        for text in texts:
+            assert await receive() == {"type": "websocket.receive", "text": text}
+
+    async with uvicorn_with(both) as peer:
+        with await client_of(peer) as client:
+            for text in texts:
+                await asyncio.to_thread(client.put, wire(TEXT, text.encode()))
+            await peer.ends()
+    assert [m.get("text") for m in peer.seen[1:]] == texts

@@ -8,7 +8,8 @@ import pytest
 
 from ingress.resume.parked import ControlRing, Numbered
 from ingress.session.outbox import Outbox, Outgoing
-from ingress.wire.replies import Dropped, Error, Segmentation, ServerMessage, ServerPong
+from ingress.wire.pictures import PlainResult
+from ingress.wire.replies import Dropped, Error, ServerMessage, ServerPong
 from ingress.wire.said import size_of
 from ingress.wire.text import encode_text, parse_server_text
 from ingress.wire.words import DropCause, ErrorCode
@@ -141,7 +142,7 @@ def test_notices_of_drops_are_bounded_too(outbox: Outbox, alarm: Alarm) -> None:
 async def test_size_counts_both_lanes_down_to_nothing(outbox: Outbox) -> None:
     outbox.put(pong(1))
     outbox.replay_result(b"12345")
-    outbox.put_result(Segmentation(data="plain", metadata={}))
+    outbox.put_result(PlainResult(None, b"plain", {}))
     assert outbox.size_bytes == size_of(encode_text(pong(1))) + 10
     for _ in range(3):
         await outbox.take()
