@@ -35,7 +35,7 @@ async def _segmentation(said: PlainResult) -> str:
     """The JSON is written around the payload, which needs no escapes."""
     empty = Segmentation(timestamp=said.timestamp, data="", metadata=said.metadata)
     head, field, tail = encode_text(empty).partition(_DATA)
-    return "".join((head, field[:-1], await to_base64(said.payload), '"', tail))
+    return "".join((head, field[:-1], *await to_base64(said.payload), '"', tail))
 
 
 def kind_of(kind: type[Said]) -> str:

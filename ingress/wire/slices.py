@@ -35,6 +35,6 @@ async def from_base64(text: str) -> bytes:
     return b"".join(parts)
 
 
-async def to_base64(data: bytes) -> str:
-    """``data`` in base64."""
-    return "".join([base64.b64encode(part).decode() async for part in sliced(data)])
+async def to_base64(data: bytes) -> list[str]:
+    """``data`` in base64, in pieces that are to be joined."""
+    return [base64.b64encode(part).decode() async for part in sliced(data)]
