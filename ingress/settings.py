@@ -68,9 +68,29 @@ class SessionLimits(Settings):
         100.0, ge=1, description="Text messages that are no frame; more wait to be read."
     )
     control_burst: float = Field(200.0, ge=1, description="So many of them at once.")
+    control_patience_s: float = Field(
+        30.0, gt=0, description="Above control_per_s for so long closes with 1008."
+    )
+    frames_per_s: float = Field(240.0, ge=1, description="Frames; one beyond it is dropped.")
+    pixels_per_s: float = Field(256e6, ge=1, description="In them, by their headers.")
+    bytes_per_s: float = Field(128.0 * _MIB, ge=1024, description="In them, encoded.")
+    rate_burst_s: float = Field(
+        2.0, gt=0, le=60, description="Of these three rates, what may come at once."
+    )
     max_message_bytes: int = Field(
         24 * _MIB, ge=2048, description="What the transport takes at all; past it, close 1009."
     )
+    max_fragments: int = Field(
+        4096, ge=16, description="Of a WebSocket message; one more closes with 1009."
+    )
+    small_frames_per_s: float = Field(
+        1000.0, ge=10, description="WebSocket frames below 1 KiB; more wait in the socket."
+    )
+    small_frames_burst: float = Field(2000.0, ge=1, description="So many of them at once.")
+    message_bytes_per_s: float = Field(
+        1024.0, ge=0, description="Must come of a message that has begun; less closes with 4201."
+    )
+    message_stall_s: float = Field(20.0, gt=0, description="Over so long.")
     max_frame_age_s: float = Field(2.0, gt=0, description="A frame that waited longer is stale.")
     max_commands: int = Field(8, ge=1, le=256, description="Commands under way at once.")
     max_bad_messages: int = Field(100, ge=1, description="In any 60 s; one more closes with 1008.")
@@ -102,10 +122,10 @@ class SessionLimits(Settings):
     def ceiling_bytes(self) -> int:
         """What one session may hold, in bytes.
 
-        Waiting frames, frames under way, results that wait to be sent (in base64 where the
-        client is a plain one) and the newest one, which is kept for a resume, the control lane,
-        the masks kept for statistics, and one message in transit. ``Resume.ring_bytes`` comes
-        on top.
+        Waiting frames, frames under way, results that wait to be sent (counted as in base64,
+        which in plain they become when they leave) and the newest one, which is kept for a
+        resume, the control lane, the masks kept for statistics, and one message in transit.
+        ``Resume.ring_bytes`` comes on top.
         """
         frames = 2 * max(self.max_in_flight, self.plain_in_flight) * self.max_frame_bytes
         v1 = (self.max_in_flight + 1) * self.result_message_bytes

@@ -23,8 +23,9 @@ Rules
 6. What a peer sends costs no more than it weighs: it is parsed in pieces, ``SLICE_FRAMES`` of
    its frames a turn of the loop, and none while a message waits for the app. Frames below
    ``SMALL_BYTES``, pings and pongs among them, come out of a bucket; while it owes, the socket is
-   not read. A message of more than ``MAX_FRAGMENTS`` fragments, empty ones too, ends as one that
-   is too big.
+   not read. A message of more than ``max_fragments`` fragments, empty ones too, ends as one that
+   is too big; one that has begun and hardly goes on (``deployments.serve.underway``) as silence.
+   Text beyond ASCII, which is dear to decode, is short or too big.
 
 The class leans on insides of uvicorn, all named in ``NEEDED``; ``deployments.serve.equipment``
 uses it only where they exist.
@@ -41,6 +42,7 @@ from typing import Any
 from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from deployments.serve.underway import Underway
 from ingress.bucket import Bucket
 from ingress.disconnects import DISCONNECTS
 from ingress.door.transport import ENDED, PROGRESS, TAKEN, TAKEN_EVERY_BYTES
@@ -62,25 +64,32 @@ NEEDED = (
     "receive",
     "resume_writing",
     "send",
+    "send_receive_event_to_app",
     "shutdown",
 )
 
 PIECE_BYTES = 1024  # of at most 170 frames, the smallest of which have 6 bytes
 SLICE_FRAMES = 64
 SMALL_BYTES = 1024
-SMALL_PER_S, SMALL_BURST = 1000, 2000
-MAX_FRAGMENTS = 4096
+UNICODE_BYTES = 1024 * 1024  # of text beyond ASCII, 3 ms of decoding; a picture's base64 has none
 UNSENT_BYTES = 128 * 1024  # of which the kernel takes more, so that taking shows
 
 _SILENT = "keepalive_timeout"
-_SILENT_CODE = DISCONNECTS[_SILENT].code
+_SILENT_CODE = DISCONNECTS[_SILENT].code or 0
 _TOO_BIG_CODE = DISCONNECTS["message_too_big"].code or 0
 
 
 class PatientWebSocket(WebSocketsSansIOProtocol):
     """One connection whose peer has ``patience_s`` to take what it was sent."""
 
-    patience_s: float  # of the class that the equipment makes of this one
+    # Of the class that the equipment makes of this one.
+    patience_s: float
+    small_per_s: float
+    small_burst: float
+    max_fragments: float
+    message_bytes_per_s: float
+    message_stall_s: float
+
     outlives_the_port = True
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -92,7 +101,9 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
         self._took_at = -inf
         self._unread = bytearray()
         self._in_slice = self._fragments = 0
-        self._small = Bucket(SMALL_PER_S, SMALL_BURST)
+        self._small = Bucket(self.small_per_s, self.small_burst)
+        self._underway = Underway(self.message_bytes_per_s, self.message_stall_s)
+        self._slow: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -113,7 +124,12 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
         while self._unread and self._in_slice < SLICE_FRAMES and not self._held_up():
             piece = bytes(self._unread[:PIECE_BYTES])
             del self._unread[:PIECE_BYTES]
+            speaks, frames = self.handshake_initiated, self._in_slice
             super().data_received(piece)
+            if speaks:
+                ended = self._in_slice > frames
+                self._underway.came(len(piece), self.loop.time(), ended=ended)
+        self._watch_message()
         self._read_on()
 
     def _held_up(self) -> bool:
@@ -133,8 +149,27 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
             if not self.read_paused:
                 self._more = self.loop.call_later(debt_s, self._read_slice)
 
+    def _watch_message(self) -> None:
+        if self._slow is None and (due := self._underway.due) is not None:
+            self._slow = self.loop.call_at(due, self._look_at_message)
+
+    def _look_at_message(self) -> None:
+        """Whether enough has come of the message that is under way."""
+        self._slow, now = None, self.loop.time()
+        if self.close_sent or self.transport.is_closing():
+            return
+        if self._unread or self._held_up():
+            self._underway.again(now)
+        elif (due := self._underway.due) is not None and now >= due:
+            if self._underway.is_slow:
+                self._silent(f"a message came at less than {self.message_bytes_per_s:g} bytes/s")
+                return
+            self._underway.again(now)
+        self._watch_message()
+
     async def receive(self) -> Any:
         message = await super().receive()
+        self._underway.again(self.loop.time())
         if self._unread or self._more:
             self.transport.pause_reading()
             self._read_on()
@@ -143,24 +178,39 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
     def handle_text(self, event: Any) -> None:
         self._fragments = 0
         self._weigh(event.data)
+        self._underway.frame(last=event.fin)
         super().handle_text(event)
 
     def handle_bytes(self, event: Any) -> None:
         self._fragments = 0
         self._weigh(event.data)
+        self._underway.frame(last=event.fin)
         super().handle_bytes(event)
 
     def handle_cont(self, event: Any) -> None:
         self._fragments += 1
         self._weigh(event.data)
+        self._underway.frame(last=event.fin)
         if self.close_sent:
             self.frames = []
-        elif self._fragments >= MAX_FRAGMENTS:
+        elif self._fragments >= self.max_fragments:
             self.frames = []
-            self.conn.fail(_TOO_BIG_CODE, f"a message of more than {MAX_FRAGMENTS} fragments")
+            self.conn.fail(
+                _TOO_BIG_CODE, f"a message of more than {self.max_fragments:g} fragments"
+            )
             self.handle_parser_exception()
         else:
             super().handle_cont(event)
+
+    def send_receive_event_to_app(self) -> None:
+        size = sum(map(len, self.frames))
+        text = self.curr_msg_data_type == "text"
+        if text and size > UNICODE_BYTES and not all(part.isascii() for part in self.frames):
+            self.frames = []
+            self.conn.fail(_TOO_BIG_CODE, f"text beyond ASCII of more than {UNICODE_BYTES} bytes")
+            self.handle_parser_exception()
+        else:
+            super().send_receive_event_to_app()
 
     def handle_ping(self) -> None:
         self._weigh()
@@ -209,13 +259,16 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
         if not closing and self._takes():
             self.pong_timer = self.loop.call_later(self.ping_timeout or 0, self.keepalive_timeout)
             return
-        if not closing:
-            assert _SILENT_CODE is not None
-            words = f"no ping was answered within {self.ping_timeout:g} s"
-            self._tell(_SILENT, _SILENT_CODE, words)
-            # Before uvicorn says 1011, which is the code of a bug; only the first is sent.
-            self.conn.fail(_SILENT_CODE, words)
-            self._part()
+        if closing:
+            super().keepalive_timeout()
+        else:
+            self._silent(f"no ping was answered within {self.ping_timeout:g} s")
+
+    def _silent(self, words: str) -> None:
+        self._tell(_SILENT, _SILENT_CODE, words)
+        # Before uvicorn says 1011, which is the code of a bug; only the first is sent.
+        self.conn.fail(_SILENT_CODE, words)
+        self._part()
         super().keepalive_timeout()
 
     def on_task_complete(self, task: asyncio.Task[None]) -> None:
@@ -228,7 +281,7 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        for timer in (self._stall, self._farewell, self._more):
+        for timer in (self._stall, self._farewell, self._more, self._slow):
             if timer:
                 timer.cancel()
 

@@ -45,6 +45,7 @@ class DropCause(StrEnum):
     NO_CREDIT = "no_credit"
     STALE = "stale"
     MODE_UNAVAILABLE = "mode_unavailable"
+    RATE_LIMITED = "rate_limited"
     DISCONNECTED = "disconnected"
 
 

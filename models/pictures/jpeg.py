@@ -29,6 +29,7 @@ _FRAME_HEADERS = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _READ = frozenset({0xC0, 0xC1, 0xC2})
 # Markers with a length behind them, and EOI and SOI; restarts and what is reserved have none.
 _next_marker = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]").search
+_fill = re.compile(rb"\xff{1,1024}").match  # B.1.1.2
 _WINDOW = 1 << 16
 _MARKERS = 3  # of so many bytes at most one is 0xFF, which Huffman codes hardly make
 _CUT = "the JPEG is cut short: send it whole"
@@ -76,12 +77,24 @@ def read_jpeg(data: bytes) -> Header:
     )
 
 
+def size_of_jpeg(data: bytes) -> tuple[int, int]:
+    """Width and height of the frame header; raises FrameRejected, struct.error, IndexError."""
+    at = 2
+    for _ in range(MAX_SEGMENTS):
+        at, marker = _marker(data, at, entropy_coded=False)
+        if marker in _FRAME_HEADERS:
+            height, width = struct.unpack_from(">HH", data, at + 3)
+            return width, height
+        (length,) = struct.unpack_from(">H", data, at)
+        at += max(length, 2)
+    raise FrameRejected(_CUT)
+
+
 def _marker(data: bytes, at: int, *, entropy_coded: bool) -> tuple[int, int]:
     """The offset behind the next marker, and its second byte."""
     if not entropy_coded:
-        fill = at
-        while data[fill : fill + 1] == b"\xff" and fill - at < MAX_SEGMENTS:  # B.1.1.2
-            fill += 1
+        filled = _fill(data, at)
+        fill = filled.end() if filled else at
         marker = data[fill : fill + 1]
         if not marker:
             raise FrameRejected(_CUT)

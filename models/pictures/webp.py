@@ -27,16 +27,21 @@ def read_webp(data: bytes) -> Header:
     if b"ANIM" in chunks or b"ANMF" in chunks or (first == b"VP8X" and data[20] & _ANIMATED):
         raise FrameRejected("the WebP is animated: send one picture per frame")
     kind = _pixels(chunks)
-    at, length = chunks[kind]
-    width, height = _lossy(data, at) if kind == b"VP8 " else _lossless(data, at)
+    width, height = _size(data, chunks, kind)
     if first == b"VP8X" and _canvas(data) != (width, height):
         raise FrameRejected("the WebP's canvas is not its picture's: encode it again")
     turned = 1
     if b"EXIF" in chunks:
         begins, size = chunks[b"EXIF"]
         turned = exif.orientation(data[begins : begins + min(size, exif.MAX_BYTES)])
-    work_ms = webp_ms(width * height, length, lossless=kind == b"VP8L")
+    work_ms = webp_ms(width * height, chunks[kind][1], lossless=kind == b"VP8L")
     return Header("WebP", width, height, work_ms, turned)
+
+
+def size_of_webp(data: bytes) -> tuple[int, int]:
+    """Width and height of its picture; raises as ``read_webp``."""
+    chunks = _chunks(data)
+    return _size(data, chunks, _pixels(chunks))
 
 
 def picture_alone(data: bytes) -> bytes:
@@ -55,6 +60,11 @@ def _pixels(chunks: dict[bytes, tuple[int, int]]) -> bytes:
         if kind in chunks:
             return kind
     raise FrameRejected("the WebP has no picture: encode it again")
+
+
+def _size(data: bytes, chunks: dict[bytes, tuple[int, int]], kind: bytes) -> tuple[int, int]:
+    at, _ = chunks[kind]
+    return _lossy(data, at) if kind == b"VP8 " else _lossless(data, at)
 
 
 def _chunks(data: bytes) -> dict[bytes, tuple[int, int]]:

@@ -111,6 +111,7 @@ async def followed(segmenter: Segmenter) -> Footprints:
         census=FakeCensus(),
         store=world.store,
         metrics=Metrics(MODES),
+        pixels_of=lambda _: 1,
     )
     await pools.analyze("person", [])  # the line is there
     socket, footprints = Socket(), Footprints(PICTURE)

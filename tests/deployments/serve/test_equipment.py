@@ -66,7 +66,7 @@ def test_the_next_connection_has_what_the_settings_say(
     assert (config.ws_max_size, config.ws_per_message_deflate) == (2**24, False)
     made: Any = config.ws_protocol_class
     assert made.__base__ is websocket
-    assert made.patience_s == 5
+    assert (made.patience_s, made.max_fragments, made.message_stall_s) == (5, 4096, 20)
     assert layers(config) == around
 
 

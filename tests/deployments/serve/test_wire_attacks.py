@@ -11,18 +11,18 @@ import pytest
 from starlette.types import Message, Receive, Send
 
 from deployments.serve.websocket import (
-    MAX_FRAGMENTS,
     PIECE_BYTES,
     SLICE_FRAMES,
-    SMALL_BURST,
-    SMALL_PER_S,
     PatientWebSocket,
 )
 from ingress.door.transport import ENDED, PROGRESS
+from ingress.settings import SessionLimits
 from tests.deployments.serve.test_websocket import PATIENCE_S, Peer, client_of, until, uvicorn_with
 from tests.faults.raw_client import BINARY, PING, PONG, TEXT, RawClient, wire
 
 FIN = 0x80
+LIMITS = SessionLimits()
+SMALL_PER_S, SMALL_BURST = LIMITS.small_frames_per_s, LIMITS.small_frames_burst
 
 
 async def listen(receive: Receive, send: Send) -> None:
@@ -118,7 +118,7 @@ async def test_a_message_in_too_many_fragments_is_too_big(in_replica: bool, payl
                 await asyncio.sleep(0.01)
                 end = next((m for m in peer.seen if m["type"] == "websocket.disconnect"), None)
             assert end["code"] == 1009
-            assert most <= MAX_FRAGMENTS
+            assert most <= LIMITS.max_fragments
             assert protocol.frames == []
             await peer.alone()
 
@@ -181,3 +181,99 @@ async def test_a_steady_slow_reader_lives_and_one_that_stops_is_cut(in_replica: 
             assert end[ENDED] == "slow_consumer"
             assert time.monotonic() - stopped < 4 * PATIENCE_S
             await peer.alone()
+
+
+DRIPS = {
+    "one frame": wire(BINARY, bytes(200_000)),
+    "a header alone": wire(BINARY, bytes(200_000))[:6] + b"x",
+    "fragments": unfinished(TEXT, b"x" * 100) + unfinished(0, b"x") * 1000,
+}
+
+
+@pytest.mark.parametrize("in_replica", [True, False])
+@pytest.mark.parametrize("kind", DRIPS)
+async def test_who_drips_a_message_is_silent(kind: str, in_replica: bool) -> None:
+    limits = {"message_bytes_per_s": 1000, "message_stall_s": 0.4}
+    async with uvicorn_with(listen, in_replica=in_replica, limits=limits) as peer:
+        with await client_of(peer) as client:
+            for at in range(0, 3000, 2):
+                if peer.done.is_set():
+                    break
+                client.put(DRIPS[kind][at : at + 2])
+                await asyncio.sleep(0.02)
+            (end,) = await peer.ends()
+            assert (end[ENDED], end["code"]) == ("keepalive_timeout", 4201)
+            await peer.alone()
+
+
+@pytest.mark.parametrize("in_replica", [True, False])
+async def test_who_sends_a_message_slowly_and_steadily_lives(in_replica: bool) -> None:
+    seen: list[Message] = []
+
+    async def one(receive: Receive, send: Send) -> None:
+        seen.append(await receive())
+
+    limits = {"message_bytes_per_s": 1000, "message_stall_s": 0.3}
+    async with uvicorn_with(one, in_replica=in_replica, limits=limits) as peer:
+        with await client_of(peer) as client:
+            whole = wire(BINARY, bytes(10_000))
+            for at in range(0, len(whole), 200):
+                client.put(whole[at : at + 200])
+                await asyncio.sleep(0.03)  # 1.5 s in all, five times the deadline
+            await peer.ends()
+    assert seen == [{"type": "websocket.receive", "bytes": bytes(10_000)}]
+
+
+async def test_who_is_kept_waiting_by_the_app_is_not_slow() -> None:
+    seen: list[Message] = []
+
+    async def late(receive: Receive, send: Send) -> None:
+        await asyncio.sleep(1)
+        seen.append(await receive())
+        await asyncio.sleep(1)
+        seen.append(await receive())
+
+    limits = {"message_bytes_per_s": 10_000, "message_stall_s": 0.3}
+    async with uvicorn_with(late, limits=limits) as peer:
+        with await client_of(peer) as client:
+            second = wire(BINARY, bytes(2000))
+            client.put(wire(TEXT, b"first") + second[:900])
+            await asyncio.sleep(1.8)
+            client.put(second[900:])
+            await peer.ends()
+    assert [m.get("text") or len(m["bytes"]) for m in seen] == ["first", 2000]
+
+
+@pytest.mark.parametrize("in_replica", [True, False])
+@pytest.mark.parametrize("fragments", [1, 20])
+async def test_long_text_beyond_ascii_is_too_big_and_is_not_decoded(
+    in_replica: bool, fragments: int
+) -> None:
+    async with uvicorn_with(listen, in_replica=in_replica) as peer:
+        with await client_of(peer) as client:
+            part = "\u6f22".encode() * (600_000 // fragments)
+            parts = [
+                unfinished(TEXT, part),
+                *[unfinished(0, part)] * (fragments - 2),
+                wire(0, part),
+            ]
+            flood = b"".join(parts) if fragments > 1 else wire(TEXT, part)
+            await asyncio.to_thread(client.put, flood)
+            (end,) = await peer.ends()
+            assert end["code"] == 1009
+            assert not [m for m in peer.seen if m.get("text")]
+
+
+async def test_long_text_of_ascii_and_short_text_beyond_it_arrive() -> None:
+    texts = ["x" * 3_000_000, "\u6f22" * 300_000]
+
+    async def both(receive: Receive, send: Send) -> None:
+        for text in texts:
+            assert await receive() == {"type": "websocket.receive", "text": text}
+
+    async with uvicorn_with(both) as peer:
+        with await client_of(peer) as client:
+            for text in texts:
+                await asyncio.to_thread(client.put, wire(TEXT, text.encode()))
+            await peer.ends()
+    assert [m.get("text") for m in peer.seen[1:]] == texts
