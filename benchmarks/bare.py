@@ -30,8 +30,9 @@ import numpy as np
 from benchmarks import frames
 from deployments.cores import cores
 from models.catalog import MODES
-from models.pictures.headers import ImageLimits, read_header
+from models.pictures.headers import read_header
 from models.pictures.images import decode, stretched
+from models.pictures.limits import ImageLimits
 from models.pipeline import Pipeline, workers_for
 from models.runtimes.base import Runtime
 from models.runtimes.choice import open_runtime

@@ -23,7 +23,7 @@ from deployments.serve.listening import listens_on
 from deployments.stats import StatsAnalyst
 from ingress.admission.addresses import is_loopback
 from ingress.policy import unsafe_bind
-from models.pictures.headers import ImageLimits
+from models.pictures.limits import ImageLimits
 
 # A redeploy starts new replicas before it stops the old ones: clients that are let go find one.
 # Those that take a GPU may not fit twice, so they are replaced one for one.
@@ -113,7 +113,13 @@ def _segmenter(pool: PoolArgs, args: AppArgs, gpus: float) -> Application:
         pool.device,
         pool.runtime,
         pool.threads,
-        ImageLimits(max_pixels=limits.max_frame_pixels, max_bytes=limits.max_frame_bytes),
+        ImageLimits(
+            max_pixels=limits.max_frame_pixels,
+            max_bytes=limits.max_frame_bytes,
+            frame_work_ms=limits.frame_work_ms,
+            single_work_ms=limits.single_work_ms,
+            max_result_bytes=limits.max_result_bytes,
+        ),
     )
 
 

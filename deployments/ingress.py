@@ -47,6 +47,7 @@ from ingress.upkeep import kept_up
 from ingress.wire.replies import ModeInfo
 from ingress.wire.words import ErrorCode
 from models.catalog import MODES
+from models.pictures.declared import declared_pixels
 
 WEB = Path(__file__).parent.parent / "web"
 
@@ -115,6 +116,7 @@ class Ingress:
             census=ReplicaCensus(context.app_name),
             store=keeper,
             metrics=Metrics(pools),
+            pixels_of=declared_pixels,
             authentication=authentication(settings.admission),
             tickets=keeper,
             named_peers=equipping.named_peers if behind_haproxy(os.environ) else None,

@@ -118,8 +118,8 @@ def answer(flight: Flight, service: Service) -> Response:
     match flight.outcome:
         case FrameResult() as result:
             return _result(result, flight, service)
-        case FrameFailure("FRAME_REJECTED", message):
-            raise PictureRefused(422, ErrorCode.FRAME_REJECTED, message)
+        case FrameFailure("FRAME_REJECTED" | "RESULT_TOO_LARGE" as code, message):
+            raise PictureRefused(422, ErrorCode(code), message)
         case _:
             why = "the model gave no answer; try again"
             raise PictureRefused(503, ErrorCode.INFERENCE_FAILED, why)

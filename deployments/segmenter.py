@@ -23,7 +23,7 @@ from deployments.metrics.exposition import Exposition, Families
 from deployments.metrics.models import SegmenterMetrics
 from deployments.serve.logs import adopt_serve_logging
 from models.catalog import MODES
-from models.pictures.headers import ImageLimits
+from models.pictures.limits import ImageLimits
 from models.pipeline import Pipeline, workers_for
 from models.runtimes.choice import open_runtime
 from models.work import FrameOutcome, FrameRequest

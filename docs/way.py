@@ -66,7 +66,11 @@ WAY = (
         "the newest frame waits; what it displaced is told",
         "each frame ends once, in its turn, within the credit",
         (
-            Step("ingress/session/reader.py", "order, size and credit are checked"),
+            Step(
+                "ingress/session/reader.py",
+                "order, size, rate and credit are checked",
+                ("ingress/session/allowance.py",),
+            ),
             Step(
                 "ingress/session/mailbox.py",
                 "the newest waits, and what it displaced is told; a call takes it",
@@ -143,7 +147,12 @@ WAY = (
             Step(
                 "models/pipeline.py",
                 "decode, in threads, each frame its own outcome; predict",
-                ("models/batch.py", "models/pictures/headers.py", "models/pictures/images.py"),
+                (
+                    "models/batch.py",
+                    "models/pictures/headers.py",
+                    "models/pictures/webp.py",
+                    "models/pictures/images.py",
+                ),
             ),
         ),
         (Step("models/pipeline.py", "render, encode", ("models/batch.py",)),),

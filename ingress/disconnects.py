@@ -91,7 +91,8 @@ _ROWS = (
     Reason("proxy_lost", _I, None, _WARN, Advice.BACK_OFF, True,
            "The proxy in front of the server died, or cancelled the request."),
     Reason("keepalive_timeout", _S, 4201, _INFO, Advice.AT_ONCE, True,
-           "Nothing was heard from the client for heartbeat_s + timeout_s, no pong either."),
+           "Nothing was heard from the client for heartbeat_s + timeout_s, no pong either; or a "
+           "message that it had begun hardly went on."),
     Reason("slow_consumer", _S, 4101, _WARN, Advice.BACK_OFF, True,
            "The client did not take what it was sent: credit stayed exhausted, or a send "
            "passed its deadline."),
@@ -104,11 +105,11 @@ _ROWS = (
     Reason("auth_expired", _S, 4202, _INFO, Advice.WITH_NEW_TOKEN, True,
            "The token's time ran out."),
     Reason("policy_violation", _S, 1008, _WARN, Advice.NEVER, False,
-           "Too many bad messages."),
+           "Too many bad messages, or far more messages than a session may send."),
     Reason("protocol_error", _S, 1002, _WARN, Advice.NEVER, False,
            "The WebSocket protocol was broken: a bad frame, or text that is not UTF-8."),
     Reason("message_too_big", _S, 1009, _WARN, Advice.NEVER, False,
-           "A message was larger than the transport takes."),
+           "A message was larger, or in more fragments, than the transport takes."),
     Reason("overloaded", _S, 1013, _WARN, Advice.BACK_OFF, False,
            "The server, or the principal, has as many sessions as it may."),
     Reason("server_shutdown", _S, 1012, _INFO, Advice.IN_WINDOW, True,

@@ -45,6 +45,7 @@ class Census(Protocol):
 class Service:
     """One replica's shared parts.
 
+    ``pixels_of``: width times height of an encoded picture, by its header, at next to no cost.
     ``authentication`` None: nobody has to sign in. ``named_peers``: as ``Addresses`` has it.
     """
 
@@ -55,6 +56,7 @@ class Service:
     census: Census
     store: SessionStore
     metrics: Metrics
+    pixels_of: Callable[[bytes], int]
     authentication: Authentication | None = None
     tickets: TicketBook | None = None
     named_peers: Callable[[], bool] | None = None

@@ -24,6 +24,11 @@ _KIB, _MIB = 1024, 1024 * 1024
 CALL_BYTES = 255 * _MIB
 
 
+# Its answer, of a result for each frame of the largest batch, in one of at most 2**29.
+ANSWER_BYTES = 511 * _MIB
+_RESULT_EXTRA_BYTES = 64 * _KIB  # metadata, thumbnail
+
+
 def _in_order(window: tuple[int, int]) -> tuple[int, int]:
     earliest, latest = window
     if earliest > latest:
@@ -49,12 +54,43 @@ class SessionLimits(Settings):
     plain_in_flight: int = Field(3, ge=2, le=64, description="plain: frames not yet answered.")
     max_frame_bytes: int = Field(4 * _MIB, ge=1024, description="An encoded picture.")
     max_frame_pixels: int = Field(4096 * 4096, ge=1, description="Width times height.")
+    frame_work_ms: float = Field(
+        150.0, gt=0, le=60_000, description="Estimated decoding of a frame, of one core."
+    )
+    single_work_ms: float = Field(
+        1000.0, gt=0, le=60_000, description="The same of a picture by HTTP."
+    )
+    max_result_bytes: int = Field(16 * _MIB, ge=64 * _KIB, description="A payload, encoded.")
     max_control_bytes: int = Field(
         64 * _KIB, ge=1024, description="A text message other than a plain frame."
+    )
+    control_per_s: float = Field(
+        100.0, ge=1, description="Text messages that are no frame; more wait to be read."
+    )
+    control_burst: float = Field(200.0, ge=1, description="So many of them at once.")
+    control_patience_s: float = Field(
+        30.0, gt=0, description="Above control_per_s for so long closes with 1008."
+    )
+    frames_per_s: float = Field(240.0, ge=1, description="Frames; one beyond it is dropped.")
+    pixels_per_s: float = Field(256e6, ge=1, description="In them, by their headers.")
+    bytes_per_s: float = Field(128.0 * _MIB, ge=1024, description="In them, encoded.")
+    rate_burst_s: float = Field(
+        2.0, gt=0, le=60, description="Of these three rates, what may come at once."
     )
     max_message_bytes: int = Field(
         24 * _MIB, ge=2048, description="What the transport takes at all; past it, close 1009."
     )
+    max_fragments: int = Field(
+        4096, ge=16, description="Of a WebSocket message; one more closes with 1009."
+    )
+    small_frames_per_s: float = Field(
+        1000.0, ge=10, description="WebSocket frames below 1 KiB; more wait in the socket."
+    )
+    small_frames_burst: float = Field(2000.0, ge=1, description="So many of them at once.")
+    message_bytes_per_s: float = Field(
+        1024.0, ge=0, description="Must come of a message that has begun; less closes with 4201."
+    )
+    message_stall_s: float = Field(20.0, gt=0, description="Over so long.")
     max_frame_age_s: float = Field(2.0, gt=0, description="A frame that waited longer is stale.")
     max_commands: int = Field(8, ge=1, le=256, description="Commands under way at once.")
     max_bad_messages: int = Field(100, ge=1, description="In any 60 s; one more closes with 1008.")
@@ -82,17 +118,25 @@ class SessionLimits(Settings):
         """The largest text message of a plain client: one frame in base64 and its envelope."""
         return self.max_frame_bytes * 4 // 3 + _KIB
 
-    def ceiling_bytes(self, max_result_bytes: int) -> int:
-        """What one session may hold, in bytes, where no result is larger than that.
+    @property
+    def ceiling_bytes(self) -> int:
+        """What one session may hold, in bytes.
 
-        Waiting frames, frames under way, results that wait to be sent and the newest one, which
-        is kept for a resume, the control lane, the masks kept for statistics, and one message
-        in transit. ``Resume.ring_bytes`` comes on top.
+        Waiting frames, frames under way, results that wait to be sent (counted as in base64,
+        which in plain they become when they leave) and the newest one, which is kept for a
+        resume, the control lane, the masks kept for statistics, and one message in transit.
+        ``Resume.ring_bytes`` comes on top.
         """
         frames = 2 * max(self.max_in_flight, self.plain_in_flight) * self.max_frame_bytes
-        results = (max(self.max_in_flight, self.plain_in_flight + 1) + 1) * max_result_bytes
+        v1 = (self.max_in_flight + 1) * self.result_message_bytes
+        plain = (self.plain_in_flight + 2) * (self.result_message_bytes * 4 // 3)
         masks = self.scene_masks * 8 * _KIB
-        return frames + results + self.outbox_bytes + masks + 2 * self.max_message_bytes
+        return frames + max(v1, plain) + self.outbox_bytes + masks + 2 * self.max_message_bytes
+
+    @property
+    def result_message_bytes(self) -> int:
+        """The largest result with what it says beside its payload."""
+        return self.max_result_bytes + _RESULT_EXTRA_BYTES
 
 
 class Resume(Settings):
@@ -190,11 +234,18 @@ class Connections(Settings):
                 f"and {self.batching.max_batch_bytes}; together at most {CALL_BYTES}, "
                 "which is what one call of a segmenter carries"
             )
-        session_bytes = limits.max_frame_bytes + resume.ring_bytes
+        if self.batching.max_batch * limits.result_message_bytes > ANSWER_BYTES:
+            most = ANSWER_BYTES // self.batching.max_batch - _RESULT_EXTRA_BYTES
+            yield (
+                f"batching.max_batch is {self.batching.max_batch} and limits.max_result_bytes "
+                f"{limits.max_result_bytes}, but an answer of a segmenter carries {ANSWER_BYTES} "
+                f"bytes; lower max_result_bytes to {most} at most, or max_batch"
+            )
+        session_bytes = limits.result_message_bytes + resume.ring_bytes
         if resume.max_parked_bytes < session_bytes:
             yield (
                 f"resume.max_parked_bytes is {resume.max_parked_bytes}; at least {session_bytes}, "
-                "a result of limits.max_frame_bytes and resume.ring_bytes, or no session is kept"
+                "a result of limits.max_result_bytes and resume.ring_bytes, or no session is kept"
             )
 
 

@@ -18,7 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 from typing import TypeVar
 
-from models.pictures.headers import FrameRejected
+from models.pictures.limits import FrameRejected, ResultTooLarge
 from models.work import FrameFailure, FrameOutcome
 
 logger = logging.getLogger(__name__)
@@ -79,6 +79,8 @@ class Batch:
             return step(item)
         except FrameRejected as rejected:
             return FrameFailure("FRAME_REJECTED", str(rejected))
+        except ResultTooLarge as too_large:
+            return FrameFailure("RESULT_TOO_LARGE", str(too_large))
         except Exception:
             # The seam of rule 2: a device, a codec or a bug may raise anything.
             logger.exception("a frame failed")

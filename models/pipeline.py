@@ -8,7 +8,8 @@ Rules:
    no other. Where the runtime takes one frame a call, a frame is a single task and there
    is no barrier inside a batch either. Otherwise frames are decoded in parallel,
    predicted in one call, and rendered and encoded in parallel.
-3. A cancelled batch skips the frames not yet begun.
+3. A cancelled batch skips every step not yet begun; what runs is bounded by the work that its
+   container foretold (``models.pictures.cost``).
 
 The workers are the parallelism: OpenCV's own threads are switched off for the whole
 process, because two pools on the same cores only take turns.
@@ -20,6 +21,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import cv2
@@ -27,7 +29,7 @@ import numpy as np
 
 from models.batch import Batch
 from models.catalog import ModeSpec
-from models.pictures.headers import Header, ImageLimits, read_header
+from models.pictures.headers import read_header
 from models.pictures.images import Pixels, Size, decode, stretched
 from models.pictures.label_map import (
     Probabilities,
@@ -37,7 +39,8 @@ from models.pictures.label_map import (
     shares,
     thumbnail,
 )
-from models.pictures.payload import encoded
+from models.pictures.limits import Header, ImageLimits
+from models.pictures.payload import encoded, foresee
 from models.pictures.render import Scene, panel_size, render
 from models.view import View
 from models.work import FrameFailure, FrameOutcome, FrameRequest, FrameResult
@@ -116,7 +119,7 @@ class Pipeline:
         """Begin a batch; the future holds one outcome per frame, in the same order."""
         batch = Batch(self._workers)
         if self._runtime.max_batch == 1:
-            batch.fan_out(frames, self._whole, batch.deliver)
+            batch.fan_out(frames, partial(self._whole, batch), batch.deliver)
         else:
             batch.fan_out(frames, self.decode, lambda decoded: self._predict_all(batch, decoded))
         return batch.future
@@ -125,9 +128,13 @@ class Pipeline:
         """``submit`` and wait."""
         return self.submit(frames).result()
 
-    def _whole(self, request: FrameRequest) -> FrameResult:
-        (segmented,) = self.predict([self.decode(request)])
-        return self.finish(segmented)
+    def _whole(self, batch: Batch, request: FrameRequest) -> FrameResult | FrameFailure:
+        """All steps in one task; ``attempt`` looks between them whether anybody still waits."""
+        decoded = self.decode(request)
+        predicted = batch.attempt(self.predict, [decoded])
+        if isinstance(predicted, FrameFailure):
+            return predicted
+        return batch.attempt(self.finish, predicted[0])
 
     def _predict_all(self, batch: Batch, decoded: list[Decoded | FrameFailure]) -> None:
         """Predict every decoded frame in one call, then fan out to render and encode."""
@@ -142,9 +149,12 @@ class Pipeline:
         batch.fan_out(merged, self.finish, batch.deliver)
 
     def decode(self, request: FrameRequest) -> Decoded:
-        """The first step, in the calling thread; raises FrameRejected."""
+        """The first step, in the calling thread; raises FrameRejected, ResultTooLarge."""
         view, begun = request.view, time.perf_counter()
-        header = read_header(request.image, self._limits)
+        header = read_header(request.image, self._limits, single=request.single)
+        foresee(
+            view, panel_size(view, (header.height, header.width)), self._limits.max_result_bytes
+        )
         frame = decode(request.image, header, self._at_least(view, header))
         panel = panel_size(view, frame.size)
         network_input = stretched(frame.pixels, self._spec.input_size)
@@ -186,7 +196,7 @@ class Pipeline:
         picture = render(scene)
         stages_ms["render"] = _ms_since(begun)
         begun = time.perf_counter()
-        payload = encoded(picture, scene)
+        payload = encoded(picture, scene, self._limits.max_result_bytes)
         small = encode_label_map(thumbnail(labels, decoded.size))
         stages_ms["encode"] = _ms_since(begun)
         return FrameResult(

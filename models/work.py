@@ -12,15 +12,16 @@ from typing import Literal
 from models.view import View
 
 STAGES = ("decode", "inference", "render", "encode")
-FailureCode = Literal["FRAME_REJECTED", "INFERENCE_FAILED"]
+FailureCode = Literal["FRAME_REJECTED", "INFERENCE_FAILED", "RESULT_TOO_LARGE"]
 
 
 @dataclass(frozen=True, slots=True)
 class FrameRequest:
-    """An encoded picture and how its result is wanted."""
+    """An encoded picture and how its result is wanted; ``single``: it came alone, by HTTP."""
 
     image: bytes
     view: View
+    single: bool = False
 
 
 @dataclass(frozen=True, slots=True)

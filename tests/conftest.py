@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.serve_app import ServeApp, serve_app
 from tests.virtual_time import VirtualTimeLoop
@@ -16,6 +16,13 @@ _INGRESS = Path(__file__).parent / "ingress"
 
 settings.register_profile("segstream", deadline=None)  # machines differ
 settings.register_profile("soak", deadline=None, max_examples=1000, database=None)
+settings.register_profile(  # rounds of a fuzzing that ends by the clock
+    "fuzz",
+    deadline=None,
+    max_examples=500,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
 settings.load_profile("segstream")
 
 

@@ -21,9 +21,9 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from models.catalog import MODES
-from models.pictures.headers import ImageLimits
 from models.pictures.images import Pixels
 from models.pictures.label_map import Probabilities
+from models.pictures.limits import ImageLimits
 from models.pipeline import Decoded, Pipeline, Segmented, workers_for
 from models.runtimes.choice import open_runtime
 from models.view import View

@@ -29,7 +29,7 @@ from deployments.lines.messages import NotUnderstood, Parts
 
 SHOW_S = 5.0  # for the other side to come through the handshake
 
-_LONGEST = 2**28  # bytes of a message: more than a batch or its answer holds
+_LONGEST = 2**29  # bytes of a message: more than a batch or its answer holds
 _BUFFERED = 2**20  # bytes that wait for the other side before who calls does
 
 

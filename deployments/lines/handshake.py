@@ -27,7 +27,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-VERSION = 1  # rises with every change to what crosses a line, which a test of the messages notices
+VERSION = 2  # rises with every change to what crosses a line, which a test of the messages notices
 
 _NAME = b"SGL"
 _WORD = _NAME + bytes([VERSION])

@@ -14,7 +14,8 @@ plain data of types that are written down here, so whatever arrives is one of th
 
 | part | is |
 |---|---|
-| frame | lengths of the view, 2 bytes, and of the picture, 4; the view as JSON; the picture |
+| frame | 1 byte: 1 where it came alone; lengths of the view, 2 bytes, and of the picture, 4; the |
+| | view as JSON; the picture |
 | outcome | 1 byte: 0 before a result, else the place of a failure's code among its codes, from 1 |
 | result | lengths of the media type, 1 byte, the payload and the thumbnail, 4 each; the count of |
 | | classes, 2; width and height, 4 each; a double for each stage; then the media type, for each |
@@ -47,7 +48,7 @@ _STAGES = frozenset(STAGES)
 _HEAD = struct.Struct(">BQ")
 _MODE = struct.Struct(">B")
 _COUNT = struct.Struct(">H")
-_FRAME = struct.Struct(">HI")
+_FRAME = struct.Struct(">BHI")
 _OUTCOME = struct.Struct(">B")
 _RESULT = struct.Struct(f">BIIHII{len(STAGES)}d")
 _CLASS = struct.Struct(">Hd")
@@ -75,7 +76,7 @@ class Call:
         parts = [b"".join((*head, _COUNT.pack(len(self.frames))))]
         for frame in self.frames:
             view = _view_text(frame.view)
-            parts += (_FRAME.pack(len(view), len(frame.image)) + view, frame.image)
+            parts += (_FRAME.pack(frame.single, len(view), len(frame.image)) + view, frame.image)
         return parts
 
 
@@ -221,9 +222,11 @@ def _read_call(number: int, cursor: _Cursor) -> Call:
 
 
 def _read_frame(cursor: _Cursor) -> FrameRequest:
-    view_bytes, image_bytes = cursor.row(_FRAME)
+    single, view_bytes, image_bytes = cursor.row(_FRAME)
     view = _view_of(bytes(cursor.piece(view_bytes)))
-    return FrameRequest(bytes(cursor.piece(image_bytes)), view)
+    if single > 1:
+        raise NotUnderstood(f"a frame of kind {single}")
+    return FrameRequest(bytes(cursor.piece(image_bytes)), view, bool(single))
 
 
 @lru_cache(_VIEWS)

@@ -36,6 +36,7 @@ from starlette.types import ASGIApp
 from deployments.serve import goodbye, haproxy, headers, middleware
 from deployments.serve.headers import StrangersHeaders
 from deployments.serve.middleware import DropAfterLoss, RawWebSocket, SocketPeer
+from ingress import bucket
 from ingress.settings import IngressSettings
 
 log = logging.getLogger("segstream.equipment")
@@ -54,7 +55,7 @@ class Kit:
     """
 
     options: Mapping[str, float]
-    patience_s: float
+    traits: Mapping[str, float]  # of the WebSocket class
     websocket: type[asyncio.Protocol] | None  # None: uvicorn's own
     middlewares: tuple[type[Any], ...]  # the last is the outermost
     code: str
@@ -62,7 +63,7 @@ class Kit:
 
     @property
     def key(self) -> tuple[object, ...]:
-        return (self.code, self.patience_s, *sorted(self.options.items()))
+        return (self.code, *sorted(self.traits.items()), *sorted(self.options.items()))
 
 
 def kit_for(settings: IngressSettings, *, in_replica: bool, since: float) -> Kit:
@@ -71,15 +72,23 @@ def kit_for(settings: IngressSettings, *, in_replica: bool, since: float) -> Kit
     permessage-deflate is off, for frames are compressed pictures; the largest message is more than
     a session takes, so that the app can answer an oversized frame; pings are for plain clients.
     """
+    limits = settings.limits
     own = RawWebSocket if in_replica else DropAfterLoss
     return Kit(
         options={
-            "ws_max_size": settings.limits.max_message_bytes,
+            "ws_max_size": limits.max_message_bytes,
             "ws_ping_interval": settings.keepalive.heartbeat_s,
             "ws_ping_timeout": settings.keepalive.timeout_s,
             "ws_per_message_deflate": False,
         },
-        patience_s=settings.limits.send_timeout_s,
+        traits={
+            "patience_s": limits.send_timeout_s,
+            "small_per_s": limits.small_frames_per_s,
+            "small_burst": limits.small_frames_burst,
+            "max_fragments": limits.max_fragments,
+            "message_bytes_per_s": limits.message_bytes_per_s,
+            "message_stall_s": limits.message_stall_s,
+        },
         websocket=_websocket(in_replica),
         middlewares=(own, StrangersHeaders, SocketPeer),
         code=_code(),
@@ -117,8 +126,8 @@ def _put_on(config: Any, kit: Kit, app: ASGIApp) -> None:
     for name, value in kit.options.items():
         setattr(config, name, value)
     if kit.websocket:
-        ours = {"patience_s": kit.patience_s}
-        config.ws_protocol_class = type(kit.websocket.__name__, (kit.websocket,), ours)
+        ours = type(kit.websocket.__name__, (kit.websocket,), dict(kit.traits))
+        config.ws_protocol_class = ours
     for wrap in kit.middlewares:
         app = wrap(app)
     config.loaded_app = app
@@ -150,13 +159,15 @@ def by_value() -> Iterator[None]:
             cloudpickle.unregister_pickle_by_value(module)
 
 
-_WEBSOCKET = "deployments.serve.websocket"
+_WEBSOCKET, _UNDERWAY = "deployments.serve.websocket", "deployments.serve.underway"
 _SHIPPED = (
     __name__,
+    bucket.__name__,
     goodbye.__name__,
     haproxy.__name__,
     headers.__name__,
     middleware.__name__,
+    _UNDERWAY,
     _WEBSOCKET,
 )
 

@@ -34,6 +34,8 @@ class TransportLost(ConnectionError):
 class Transport(Protocol):
     """A WebSocket below the gate."""
 
+    on_progress: Callable[[], None]  # called when the peer took some of what was sent
+
     async def accept(self, subprotocol: str | None) -> None:
         """Finish the handshake; raises TransportLost where the peer has gone."""
 
@@ -65,6 +67,8 @@ class Connection:
         self._on_move = on_move
         self._on_suppressed = on_suppressed
         self._dead = False
+        self._sending: asyncio.Timeout | None = None
+        transport.on_progress = self._taking
         self.state = State.NEW
         self.last_state = State.NEW  # the one before CLOSED
         self.stalled = False
@@ -115,12 +119,15 @@ class Connection:
             raise
 
     async def send(self, message: str | bytes, timeout_s: float | None = None) -> bool:
-        """Hand ``message`` to the transport; whether that was done before the deadline."""
+        """Hand ``message`` to the transport; whether that was done before the deadline.
+
+        The deadline begins again whenever the peer has taken something of what is before it.
+        """
         if not self.is_open:
             self._on_suppressed(self.state)
             return False
         try:
-            async with asyncio.timeout(timeout_s or self._send_timeout_s):
+            async with self._patience(timeout_s):
                 await self._transport.send(message)
         except TransportLost:
             self._dead = True
@@ -128,7 +135,20 @@ class Connection:
         except TimeoutError:
             self._dead = self.stalled = True
             return False
+        finally:
+            self._sending = None
         return True
+
+    def _patience(self, timeout_s: float | None) -> asyncio.Timeout:
+        """The deadline of one send. No frame may keep it: it knows its task, a circle."""
+        deadline = asyncio.timeout(timeout_s or self._send_timeout_s)
+        self._sending = None if timeout_s else deadline
+        return deadline
+
+    def _taking(self) -> None:
+        """The peer took something."""
+        if self._sending is not None and not self._sending.expired():
+            self._sending.reschedule(asyncio.get_running_loop().time() + self._send_timeout_s)
 
     async def close(self, disconnect: Disconnect) -> None:
         """End the connection for ``disconnect``: the first call counts, later ones do nothing."""

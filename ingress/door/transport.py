@@ -15,6 +15,7 @@ What differs between the default proxy, HAProxy mode and plain uvicorn ends here
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -24,6 +25,7 @@ from ingress.door.connection import TransportLost
 
 # Keys of ASGI messages, and of the scope's extensions, that the server below may use.
 TAKEN = "segstream.taken"  # bytes gone to the socket so far
+PROGRESS = "segstream.progress"  # the peer took some of what waits in the socket's buffer
 ENDED = "segstream.ended"  # the row of the disconnect table
 
 TAKEN_EVERY_BYTES = 256 * 1024
@@ -46,6 +48,7 @@ class StarletteTransport:
         self._waiting_bytes = 0
         self._taken_bytes = 0
         self._taken = asyncio.Event()
+        self.on_progress: Callable[[], None] = lambda: None
 
     async def accept(self, subprotocol: str | None) -> None:
         try:
@@ -58,10 +61,14 @@ class StarletteTransport:
             message = await self._next()
             if message["type"] == "websocket.disconnect":
                 raise _disconnect(message)
+            if PROGRESS in message:
+                self.on_progress()
+                continue
             if TAKEN in message:
                 self._waiting_bytes -= message[TAKEN] - self._taken_bytes
                 self._taken_bytes = message[TAKEN]
                 self._taken.set()
+                self.on_progress()
                 continue
             text: str | None = message.get("text")
             data: bytes | None = message.get("bytes")

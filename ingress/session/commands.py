@@ -26,7 +26,7 @@ from ingress.tasks import named
 from ingress.wire.explain import explain, nearest
 from ingress.wire.replies import Error, ModeChanged, Stats, VizUpdated
 from ingress.wire.requests import ChangeMode, GetStats, SubscribeStats, UpdateViz
-from ingress.wire.words import ErrorCode, RequestId
+from ingress.wire.words import BadMessage, ErrorCode, RequestId
 from models.view import UnknownClass, View
 
 log = logging.getLogger("segstream.commands")
@@ -74,12 +74,17 @@ class Commands:
         self._subscribe(settings.stats_every_s)
 
     def handle(self, command: Command) -> None:
-        """Carry out ``command``, now or in a task; replies go to the outbox."""
+        """Carry out ``command``, now or in a task; replies go to the outbox.
+
+        Raises:
+            BadMessage: no such mode, or settings that are refused.
+        """
         match command:
             case UpdateViz():
                 self._update_viz(command)
             case ChangeMode() if command.model_mode not in self._service.modes:
-                self._refuse(command.id, ErrorCode.INVALID_MODE, self._unknown(command.model_mode))
+                why = self._unknown(command.model_mode)
+                raise BadMessage(why, ErrorCode.INVALID_MODE, reply_to=command.id)
             case ChangeMode() | GetStats() | SubscribeStats():
                 self._start(command)
 
@@ -140,14 +145,13 @@ class Commands:
     def _update_viz(self, command: UpdateViz) -> None:
         try:
             self._scene.lay_over(command.settings)
-        except ValidationError as error:
-            self._refuse(command.id, ErrorCode.VIZ_UPDATE_FAILED, explain(error, View))
-        except UnknownClass as error:
-            self._refuse(command.id, ErrorCode.VIZ_UPDATE_FAILED, str(error))
-        else:
-            self._changed()
-            settings = self._scene.view.model_dump(mode="json")
-            self._outbox.put(VizUpdated(reply_to=command.id, settings=settings))
+        except (ValidationError, UnknownClass) as error:
+            why = explain(error, View) if isinstance(error, ValidationError) else str(error)
+            code = ErrorCode.VIZ_UPDATE_FAILED
+            raise BadMessage(why, code, reply_to=command.id) from None
+        self._changed()
+        settings = self._scene.view.model_dump(mode="json")
+        self._outbox.put(VizUpdated(reply_to=command.id, settings=settings))
 
     async def _send_stats(self, reply_to: RequestId | None) -> None:
         masks = list(self._scene.masks)

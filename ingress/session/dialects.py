@@ -9,13 +9,12 @@ A voice returns what is to be said; the outbox knows when, and ``ingress.wire.sa
 
 from __future__ import annotations
 
-import base64
 from typing import Protocol
 
 from ingress.dispatch.flight import Flight
 from ingress.session.figures import Figures
-from ingress.wire.pictures import ClassShare, Frame, Result, ResultMeta
-from ingress.wire.replies import Dropped, Error, ModeInfo, Segmentation
+from ingress.wire.pictures import ClassShare, Frame, PlainResult, Result, ResultMeta
+from ingress.wire.replies import Dropped, Error, ModeInfo
 from ingress.wire.words import Dialect, DropCause, ErrorCode
 from models.work import FrameResult
 
@@ -24,6 +23,8 @@ _DROP_WORDS = {
     DropCause.NO_CREDIT: "results were not taken in time; a newer frame took its place",
     DropCause.STALE: "it waited too long for the model",
     DropCause.MODE_UNAVAILABLE: "no replica of the mode is available; try again or change the mode",
+    DropCause.RATE_LIMITED: "more frames, pixels or bytes a second than a session may send; "
+    "send fewer frames, or smaller ones",
     DropCause.DISCONNECTED: "the connection was lost before it was answered",
 }
 
@@ -48,7 +49,7 @@ class Voice(Protocol):
 
     def result(
         self, seq: int, flight: Flight, result: FrameResult, mode: ModeInfo, figures: Figures
-    ) -> Result | Segmentation:
+    ) -> Result | PlainResult:
         """The answer to a frame that got its result; ``figures`` hold it already."""
 
     def failure(self, frame: Frame, code: ErrorCode, why: str) -> Error:
@@ -69,7 +70,7 @@ class PlainVoice:
 
     def result(
         self, seq: int, flight: Flight, result: FrameResult, mode: ModeInfo, figures: Figures
-    ) -> Segmentation:
+    ) -> PlainResult:
         metadata = {
             "inference_time_ms": round(result.stages_ms["inference"], 3),
             "total_time_ms": round(flight.total_ms, 3),
@@ -81,11 +82,7 @@ class PlainVoice:
             "height": result.height,
             "media_type": result.media_type,
         }
-        return Segmentation(
-            timestamp=flight.frame.timestamp,
-            data=base64.b64encode(result.payload).decode(),
-            metadata=metadata,
-        )
+        return PlainResult(flight.frame.timestamp, result.payload, metadata)
 
     def failure(self, frame: Frame, code: ErrorCode, why: str) -> Error:
         return Error(code=code, message=why, timestamp=frame.timestamp)

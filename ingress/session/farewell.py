@@ -110,7 +110,7 @@ class Farewell:
         owed = self._dialect is Dialect.V1 and disconnect.by_server and unsaid
         if owed and self._connection.is_open:
             bye = self._bye(disconnect)
-            message, timeout_s = encoded(bye), self._service.settings.limits.close_timeout_s
+            message, timeout_s = await encoded(bye), self._service.settings.limits.close_timeout_s
             if await self._connection.send(message, timeout_s):
                 self._account.sent(_BYE, size_of(message))
 

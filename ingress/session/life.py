@@ -27,6 +27,7 @@ from ingress.resume.parked import ControlRing
 from ingress.resume.roll import TAKEN_OVER
 from ingress.service import Service
 from ingress.session.account import Account
+from ingress.session.allowance import Allowance
 from ingress.session.arrival import Arrival
 from ingress.session.commands import Commands
 from ingress.session.credit import Credit
@@ -83,8 +84,8 @@ class Session:
             outbox, ring, watch, tasks,
         )  # fmt: skip
         self._reader = Reader(
-            self.connection, dialect, limits, progress, self._mailbox, self._delivery, commands,
-            watch, account, outbox, self._arrival.greet,
+            self.connection, dialect, limits, Allowance(limits, service.pixels_of), progress,
+            self._mailbox, self._delivery, commands, watch, account, outbox, self._arrival.greet,
         )  # fmt: skip
         self._writer = Writer(self.connection, outbox, self._delivery, account)
         self._farewell = Farewell(

@@ -76,6 +76,11 @@ class Mailbox:
             self._let_go(self._waiting.popleft(), cause)
         self.offer()
 
+    def refuse(self, frame: Frame) -> None:
+        """A frame came in that is more than the session may send."""
+        self._account.arrived()
+        self._delivery.drop(frame, DropCause.RATE_LIMITED, self._scene.mode)
+
     def offer(self) -> None:
         """Queue for a call where a frame may leave."""
         if self.is_ready:

@@ -19,8 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ingress.resume.parked import ControlRing, Numbered
-from ingress.wire.pictures import Result
-from ingress.wire.replies import NUMBERED, Dropped, Segmentation, ServerMessage
+from ingress.wire.pictures import PlainResult, Result
+from ingress.wire.replies import NUMBERED, Dropped, ServerMessage
 from ingress.wire.said import RESULT, Said, kind_of, size_of
 from ingress.wire.text import encode_text, type_of
 from ingress.wire.words import DropCause
@@ -43,12 +43,7 @@ class Outgoing:
 
 def _held_by(said: Said) -> int:
     """The bytes of the picture in it."""
-    match said:
-        case Result():
-            return len(said.payload)
-        case Segmentation():
-            return len(said.data)
-    return 0
+    return len(said.payload) if isinstance(said, Result | PlainResult) else 0
 
 
 class Outbox:

@@ -3,6 +3,9 @@
 Nothing here waits for a model, so the reader always comes back to
 ``receive()``, the only place where the end of a connection shows. Bad input is
 answered with an error; the connection lives, unless the bad messages do not end.
+
+One message a turn of the loop: a burst that waits already is no reason for others to wait. Who
+sends more than it may (``ingress.session.allowance``) is read later.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from collections.abc import Callable
 from ingress.disconnects import Disconnect
 from ingress.door.connection import Connection
 from ingress.session.account import Account
+from ingress.session.allowance import Allowance
 from ingress.session.commands import Commands
 from ingress.session.credit import AckAhead
 from ingress.session.delivery import Delivery
@@ -50,6 +54,7 @@ class Reader:
         connection: Connection,
         dialect: Dialect,
         limits: SessionLimits,
+        allowance: Allowance,
         progress: Progress,
         mailbox: Mailbox,
         delivery: Delivery,
@@ -63,6 +68,7 @@ class Reader:
         self._connection = connection
         self._dialect = dialect
         self._limits = limits
+        self._allowance = allowance
         self._progress = progress
         self._mailbox = mailbox
         self._delivery = delivery
@@ -71,26 +77,33 @@ class Reader:
         self._account = account
         self._outbox = outbox
         self._greet = greet
+        self._clock = asyncio.get_running_loop().time
         self._bad_messages: deque[float] = deque(maxlen=limits.max_bad_messages)
 
     async def run(self) -> None:
         """Read until ``receive`` raises Disconnect."""
         while True:
-            message = await self._connection.receive()
-            self._watch.heard()
-            self._account.received(size_of(message), binary=isinstance(message, bytes))
-            try:
-                said = heard(
-                    message, self._dialect, self._limits, plain_seq=self._progress.frame_seq + 1
-                )
-                if isinstance(message, str):
-                    self._account.understood(said)
-                if isinstance(said, Frame):
-                    self._on_frame(said)
-                else:
-                    self._on_text(said)
-            except BadMessage as error:
-                self._on_bad(error)
+            await asyncio.sleep(self._allowance.debt_s)
+            await self._read_one()
+
+    async def _read_one(self) -> None:
+        message = await self._connection.receive()
+        self._watch.heard()
+        self._account.received(size_of(message), binary=isinstance(message, bytes))
+        try:
+            said = await heard(
+                message, self._dialect, self._limits, plain_seq=self._progress.frame_seq + 1
+            )
+            if isinstance(message, str):
+                self._account.understood(said)
+            if isinstance(said, Frame):
+                self._on_frame(said)
+            else:
+                self._on_text(said)
+                self._allowance.count()
+        except BadMessage as error:
+            self._allowance.count()
+            self._on_bad(error)
 
     def _on_text(self, message: ClientMessage) -> None:
         if isinstance(message, Hello):
@@ -135,7 +148,10 @@ class Reader:
 
     def _arrive(self, frame: Frame) -> None:
         limit = self._limits.max_frame_bytes
-        if len(frame.image) > limit:
+        if not self._allowance.takes(frame.image):
+            self._mailbox.refuse(frame)
+            self._allowance.count()
+        elif len(frame.image) > limit:
             self._delivery.reject(frame, f"{len(frame.image)} bytes; at most {limit} are taken")
         elif not frame.image:
             self._delivery.reject(frame, "an empty picture; send a JPEG, PNG or WebP")
@@ -152,7 +168,7 @@ class Reader:
             self._progress.hold.confirm()
 
     def _on_bad(self, error: BadMessage) -> None:
-        now = asyncio.get_running_loop().time()
+        now = self._clock()
         self._account.refused()
         self._progress.received(error.reply_to)
         full = len(self._bad_messages) == self._bad_messages.maxlen

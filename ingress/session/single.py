@@ -17,7 +17,13 @@ class SingleFrame:
     def __init__(self, image: bytes, view: View, mode: str) -> None:
         loop = asyncio.get_running_loop()
         self._flight = Flight(
-            self, self, Frame(0, 0, 0, image), FrameRequest(image, view), mode, loop.time(), 0.0
+            self,
+            self,
+            Frame(0, 0, 0, image),
+            FrameRequest(image, view, single=True),
+            mode,
+            loop.time(),
+            0.0,
         )
         self._taken = False
         self._landed: asyncio.Future[None] = loop.create_future()

@@ -2,13 +2,15 @@
 
 pydantic knows where a value was wrong and what was allowed; a peer should read
 that in words, see the nearest known key where one was mistyped, and never see
-our class names. What the peer sent is not echoed beyond the name of a key.
+our class names. What the peer sent is not echoed beyond the name of a key, which
+is cut before it is compared; complaints past the first few are only counted.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from itertools import islice
 
 from pydantic import BaseModel, ValidationError
 
@@ -26,7 +28,7 @@ _WORDS = {
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """`` (did you mean "x"?)`` for the closest of ``known``, or nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1)
+    close = difflib.get_close_matches(name[:_KEY_CHARS], list(known), n=1)
     return f' (did you mean "{close[0]}"?)' if close else ""
 
 
@@ -37,11 +39,13 @@ def explain(error: ValidationError, model: type[BaseModel] | None = None) -> str
     """
     said: dict[str, list[str]] = {}
     for problem in error.errors(include_url=False, include_input=False, include_context=True):
-        words = said.setdefault(_place(problem["type"], problem["loc"]), [])
-        words.append(_complaint(problem["type"], problem["loc"], problem["msg"], model))
-    shown = [_sentence(place, words) for place, words in said.items()]
-    more = len(shown) - _SHOWN
-    return "; ".join(shown[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")
+        place = _place(problem["type"], problem["loc"])
+        words = said.setdefault(place, [])
+        if len(said) <= _SHOWN:
+            words.append(_complaint(problem["type"], problem["loc"], problem["msg"], model))
+    shown = [_sentence(place, words) for place, words in islice(said.items(), _SHOWN)]
+    more = len(said) - _SHOWN
+    return "; ".join(shown) + (f"; and {more} more" if more > 0 else "")
 
 
 def _sentence(place: str, complaints: list[str]) -> str:

@@ -7,16 +7,15 @@ raise ``BadMessage``.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import struct
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ingress.wire.explain import explain
 from ingress.wire.requests import PlainFrame
+from ingress.wire.slices import from_base64
 from ingress.wire.words import IMAGE_TYPES, VERSION, BadMessage, ErrorCode, Number
 
 
@@ -106,7 +105,7 @@ def encode_frame(frame: Frame) -> bytes:
     return header + frame.image
 
 
-def plain_image(message: PlainFrame) -> bytes:
+async def plain_image(message: PlainFrame) -> bytes:
     """The encoded picture in a plain ``frame`` message.
 
     Raises:
@@ -122,8 +121,8 @@ def plain_image(message: PlainFrame) -> bytes:
                 f"{', '.join(IMAGE_TYPES)}"
             )  # fmt: skip
     try:
-        image = base64.b64decode(data, validate=True)
-    except (binascii.Error, ValueError):
+        image = await from_base64(data)
+    except ValueError:
         raise _rejected(message, "is not base64 (RFC 4648, with padding)") from None
     if not image:
         raise _rejected(message, "is empty; send a JPEG, PNG or WebP picture")
@@ -180,6 +179,15 @@ class Result:
     captured_us: int
     meta: ResultMeta
     payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PlainResult:
+    """One answer of the plain dialect; its payload becomes base64 when it is sent."""
+
+    timestamp: Number | None
+    payload: bytes
+    metadata: dict[str, Any]
 
 
 def encode_result(result: Result) -> bytes:

@@ -43,7 +43,7 @@ class UpdateViz(ClientMessage):
     """Lay settings over the view in force, all of them or none."""
 
     type: Literal["update_viz"]
-    settings: dict[str, Any]
+    settings: dict[str, Any] = Field(max_length=64)
 
 
 class GetStats(ClientMessage):

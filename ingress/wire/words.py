@@ -35,6 +35,7 @@ class ErrorCode(StrEnum):
     RATE_LIMITED = "RATE_LIMITED"
     UNAUTHORIZED = "UNAUTHORIZED"
     OVERLOADED = "OVERLOADED"
+    RESULT_TOO_LARGE = "RESULT_TOO_LARGE"
 
 
 class DropCause(StrEnum):
@@ -44,6 +45,7 @@ class DropCause(StrEnum):
     NO_CREDIT = "no_credit"
     STALE = "stale"
     MODE_UNAVAILABLE = "mode_unavailable"
+    RATE_LIMITED = "rate_limited"
     DISCONNECTED = "disconnected"
 
 

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.pictures import png
-from models.pictures.headers import FrameRejected, ImageLimits, read_header
+from models.pictures.headers import read_header
 from models.pictures.images import Pixels, Size, as_pixels, fitted, resized
+from models.pictures.limits import FrameRejected, ImageLimits
 
 Probabilities = NDArray[np.float32]
 

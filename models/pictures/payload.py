@@ -5,15 +5,50 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from models.pictures.images import Encoded, Pixels, encode_mask, encode_matte, encode_picture
+from models.pictures.images import Encoded, Pixels, Size, encode_mask, encode_matte, encode_picture
+from models.pictures.limits import ResultTooLarge
 from models.pictures.palette import palette
 from models.pictures.render import Scene
-from models.view import Output
+from models.view import Output, View
+
+# A picture that is stored without loss is seldom a quarter of its pixels, never a camera's.
+_SHRINKS = 4
 
 
-def encoded(picture: Pixels, scene: Scene) -> Encoded:
-    """What ``render`` made of ``scene``, as bytes; none for output ``none``."""
-    return ENCODERS[scene.view.output](picture, scene)
+def encoded(picture: Pixels, scene: Scene, max_bytes: int) -> Encoded:
+    """What ``render`` made of ``scene``, as bytes; none for output ``none``.
+
+    Raises:
+        ResultTooLarge: they would be more than ``max_bytes``, or are.
+    """
+    payload = ENCODERS[scene.view.output](picture, scene)
+    if len(payload.data) > max_bytes:
+        raise _too_large(f"{len(payload.data):,} bytes", max_bytes)
+    return payload
+
+
+def foresee(view: View, panel: Size, max_bytes: int) -> None:
+    """Refuse, before it is drawn, a lossless overlay that is certain to be too large.
+
+    ``panel``: of the picture, or of each of two side by side. A JPEG, a lossy WebP and a mask
+    are known when they are encoded.
+
+    Raises:
+        ResultTooLarge: see ``encoded``.
+    """
+    if view.output != "overlay" or view.format != "png":
+        return
+    columns = 2 if view.visualization_mode == "side-by-side" else 1
+    pixels = columns * panel[0] * panel[1]
+    if 3 * pixels > _SHRINKS * max_bytes:
+        raise _too_large(f"a PNG of {pixels:,} pixels", max_bytes)
+
+
+def _too_large(what: str, max_bytes: int) -> ResultTooLarge:
+    return ResultTooLarge(
+        f"the result is too large: {what}; at most {max_bytes:,} bytes are sent: set max_side, "
+        "or take format jpeg"
+    )
 
 
 def _encode_overlay(picture: Pixels, scene: Scene) -> Encoded:

@@ -13,7 +13,7 @@ from zlib_ng import zlib_ng
 
 Plane = NDArray[np.uint8]
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def eight_bit(plane: Plane, palette: bytes = b"") -> bytes:
@@ -52,16 +52,16 @@ def _file(
     size = struct.pack(">IIBBBBB", width, height, bit_depth, colour_type, 0, 0, 0)
     return b"".join(
         (
-            _SIGNATURE,
-            _chunk(b"IHDR", size),
-            _chunk(b"PLTE", palette) if palette else b"",
-            _chunk(b"IDAT", compressed),
-            _chunk(b"IEND", b""),
+            SIGNATURE,
+            chunk(b"IHDR", size),
+            chunk(b"PLTE", palette) if palette else b"",
+            chunk(b"IDAT", compressed),
+            chunk(b"IEND", b""),
         )
     )
 
 
-def _chunk(kind: bytes, body: bytes) -> bytes:
+def chunk(kind: bytes, body: bytes) -> bytes:
     """§5.3: length, type, data, CRC of the latter two."""
     return (
         struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib_ng.crc32(kind + body))

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import frames
-from models.pictures.headers import ImageLimits, read_header
+from models.pictures.headers import read_header
+from models.pictures.limits import ImageLimits
 
 LIMITS = ImageLimits(max_pixels=1 << 24, max_bytes=1 << 22)
 

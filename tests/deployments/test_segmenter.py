@@ -20,7 +20,7 @@ from deployments.lines.line import Line
 from deployments.metrics.exposition import page
 from deployments.segmenter import Segmenter
 from models.catalog import ModeSpec
-from models.pictures.headers import ImageLimits
+from models.pictures.limits import ImageLimits
 from models.view import View
 from models.work import FrameFailure, FrameOutcome, FrameRequest
 

@@ -26,7 +26,7 @@ from ingress.session.life import Session
 from ingress.wire.pictures import Frame, encode_frame
 from ingress.wire.words import SUBPROTOCOL, Dialect
 from models.catalog import MODES
-from models.pictures.headers import ImageLimits
+from models.pictures.limits import ImageLimits
 from tests.docs.footprints import ROOT, Footprints
 from tests.ingress.fakes import FakeCensus, visitor
 from tests.ingress.world import new_world
@@ -111,6 +111,7 @@ async def followed(segmenter: Segmenter) -> Footprints:
         census=FakeCensus(),
         store=world.store,
         metrics=Metrics(MODES),
+        pixels_of=lambda _: 1,
     )
     await pools.analyze("person", [])  # the line is there
     socket, footprints = Socket(), Footprints(PICTURE)

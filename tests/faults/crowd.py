@@ -19,8 +19,6 @@ from tests.faults.raw_client import ConnectionEnded, RawClient
 from tests.serve_app import ServeApp
 
 RECEIVE_BUFFER = 4096
-# An overlay of the picture that is sent, as PNG; plain clients get it in base64.
-MAX_RESULT_BYTES = 1024 * 1024
 _VIEW: dict[str, object] = {"output": "overlay", "format": "png"}
 _PACE_S = 0.02
 
@@ -29,7 +27,7 @@ def ceiling_bytes(app: ServeApp) -> int:
     """What the settings of ``app`` allow one session."""
     content = yaml.safe_load((app.scratch / "serve.yaml").read_text())
     args = AppArgs.model_validate(content["applications"][0]["args"])
-    return args.ingress.limits.ceiling_bytes(MAX_RESULT_BYTES)
+    return args.ingress.limits.ceiling_bytes
 
 
 @contextmanager

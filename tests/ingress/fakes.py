@@ -38,6 +38,7 @@ class FakeTransport:
         self.closed: tuple[int, str] | None = None
         self.dead = False  # sends find the transport lost
         self.stalled = False  # sends and the close never return
+        self.on_progress: Callable[[], None] = lambda: None
         self._coming: asyncio.Queue[str | bytes | BaseException] = asyncio.Queue()
 
     def come(self, *events: str | bytes | BaseException) -> None:

@@ -69,6 +69,7 @@ def new_world(store: FakeStore | None = None, **groups: Mapping[str, Any]) -> Wo
         census=FakeCensus(),
         store=store,
         metrics=Metrics(MODES),
+        pixels_of=len,
     )
     store.rolls.append(service.roll)
     return World(service, analyzer, analyst, store)

@@ -10,7 +10,7 @@ from threading import Event
 import pytest
 
 from models.batch import Batch
-from models.pictures.headers import FrameRejected
+from models.pictures.limits import FrameRejected
 from models.work import FrameFailure, FrameOutcome, FrameResult
 
 

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.catalog import MODES
-from models.pictures.headers import ImageLimits
 from models.pictures.images import Pixels
 from models.pictures.label_map import Probabilities, decode_label_map
+from models.pictures.limits import ImageLimits
 from models.pipeline import Pipeline
 from models.runtimes.choice import open_runtime
 from models.view import View
@@ -201,6 +201,85 @@ def test_a_cancelled_batch_skips_the_frames_not_begun() -> None:
         assert future.cancel()
         go_on.set()
     assert runtime.batch_sizes == [1]
+
+
+def test_a_frame_that_nobody_waits_for_ends_with_the_step_it_is_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runtime = SeesRed(max_batch=1)
+    begun, go_on = Event(), Event()
+    ended: list[object] = []
+
+    def hold(_: Pixels) -> None:
+        begun.set()
+        assert go_on.wait(30)
+
+    runtime.before = hold
+    with ThreadPoolExecutor(1) as worker:
+        pipeline = Pipeline(SPEC, runtime, LIMITS, worker)
+        monkeypatch.setattr(pipeline, "finish", ended.append)
+        future = pipeline.submit([request(16)])
+        assert begun.wait(30)
+        assert future.cancel()
+        go_on.set()
+    assert ended == []
+
+
+NOISE = np.random.default_rng(1).integers(0, 256, (100, 100, 3), np.uint8)
+LOSSLESS = View(output="overlay", format="png")
+
+
+@pytest.mark.parametrize(
+    ("view", "max_result_bytes", "why"),
+    [
+        (LOSSLESS, 7_000, "a PNG of 10,000 pixels; at most 7,000"),
+        (LOSSLESS, 20_000, "bytes; at most 20,000 bytes are sent: set max_side"),
+        (View(output="overlay", quality=100), 7_000, "bytes; at most 7,000"),
+        (View(output="overlay", format="webp"), 2_000, "bytes; at most 2,000"),
+        (View(output="mask"), 60, "bytes; at most 60"),
+    ],
+)
+def test_a_result_that_is_too_large_fails_alone(
+    runtime: SeesRed, view: View, max_result_bytes: int, why: str
+) -> None:
+    out = BytesIO()
+    Image.fromarray(NOISE).save(out, "PNG")
+    limits = replace(LIMITS, max_result_bytes=max_result_bytes)
+    large, small = FrameRequest(out.getvalue(), view), request(16, View(output="none"))
+    with ThreadPoolExecutor(2) as workers:
+        outcomes = Pipeline(SPEC, runtime, limits, workers).run([small, large, small])
+    failed = outcomes[1]
+    assert isinstance(failed, FrameFailure)
+    assert failed.code == "RESULT_TOO_LARGE"
+    assert why in failed.message
+    assert [share(outcomes[0]), share(outcomes[2])] == [0.25, 0.25]
+
+
+def test_what_is_certain_to_be_too_large_is_neither_decoded_nor_encoded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("models.pipeline.decode", never)
+    monkeypatch.setattr("models.pipeline.encoded", never)
+    runtime, limits = SeesRed(1), replace(LIMITS, max_result_bytes=1000)
+    with ThreadPoolExecutor(1) as worker:
+        (outcome,) = Pipeline(SPEC, runtime, limits, worker).run([request(16, LOSSLESS)])
+    assert isinstance(outcome, FrameFailure)
+    assert outcome.code == "RESULT_TOO_LARGE"
+
+
+def test_a_picture_that_comes_alone_may_take_longer() -> None:
+    limits = replace(LIMITS, frame_work_ms=0.01, single_work_ms=1000)
+    frame = request(16)
+    with ThreadPoolExecutor(1) as worker:
+        outcomes = Pipeline(SPEC, SeesRed(1), limits, worker).run(
+            [frame, replace(frame, single=True)]
+        )
+    assert isinstance(outcomes[0], FrameFailure)
+    assert "ms to decode" in outcomes[0].message
+    assert share(outcomes[1]) == 0.25
 
 
 def test_every_stage_is_timed(pipeline: Pipeline) -> None:

@@ -15,14 +15,18 @@ from deployments.launch.configuration import ROOT
 
 REPORT = ROOT / "docs" / "soak.md"
 _HERE = Path(__file__).parent
+_FUZZ = _HERE.parent / "fuzz" / "test_soak.py"
+
+_SOAKS = ("tests/soak/", "tests/fuzz/test_soak.py")
 
 _PAGE = """\
 # What the soaks measured
-Written by `make soak` when all of them pass; `tests/soak` says what each one asserts.
+Written by `make soak` when all of them pass; `tests/soak` and `tests/fuzz` say what each one
+asserts.
 
 {when}, {machine}, {versions}.
 
-| soak | profile | seconds | figures |
+| soak | profile or door | seconds | figures |
 |---|---|---|---|
 {rows}
 """
@@ -32,9 +36,8 @@ Written by `make soak` when all of them pass; `tests/soak` says what each one as
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Write the report, of a run of all soaks that passed."""
     reports = list(_passed(session))
-    if exitstatus != 0 or {Path(r.fspath).name for r in reports} != {
-        path.name for path in _HERE.glob("test_*.py")
-    }:
+    ran = {session.config.rootpath / report.fspath for report in reports}
+    if exitstatus != 0 or ran != {*_HERE.glob("test_*.py"), _FUZZ}:
         return
     names = ("ray", "uvicorn", "websockets")
     REPORT.write_text(
@@ -51,7 +54,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 def _passed(session: pytest.Session) -> Iterator[pytest.TestReport]:
     terminal = session.config.pluginmanager.get_plugin("terminalreporter")
     reports = terminal.stats.get("passed", ()) if terminal else ()
-    return (report for report in reports if report.nodeid.startswith("tests/soak/"))
+    return (report for report in reports if report.nodeid.startswith(_SOAKS))
 
 
 def _row(report: pytest.TestReport) -> str:

@@ -164,7 +164,7 @@ async def test_a_replica_of_another_version_is_no_replica_and_costs_one_line(
     with pytest.raises(NoReplica):
         await caller_of(Handle(one)).call("person", FRAMES)
     (record,) = caplog.records
-    assert "version 99 of the lines, this side 1" in record.getMessage()
+    assert "version 99 of the lines, this side 2" in record.getMessage()
     await gone.wait()
     server.close()
 

@@ -119,9 +119,9 @@ def test_a_handshake_may_come_in_any_pieces() -> None:
     [
         (b"", ""),
         (b"SGL", ""),
-        (b"SGL\1" + b"x" * 63, ""),
-        (b"SGL\1" + b"x" * 64, "it has not the key"),
-        (b"SGL\2", "it speaks version 2 of the lines, this side 1"),
+        (b"SGL\2" + b"x" * 63, ""),
+        (b"SGL\2" + b"x" * 64, "it has not the key"),
+        (b"SGL\3", "it speaks version 3 of the lines, this side 2"),
         (b"GET / HTTP/1.1\r\n\r\n", "it does not speak as a replica does"),
         (pickle.dumps(print, pickle.HIGHEST_PROTOCOL), "it does not speak as a replica does"),
     ],
@@ -134,7 +134,7 @@ def test_nothing_is_taken_of_who_has_not_shown_the_key(shown: bytes, why: str, c
     assert heard.channel is None
     assert heard.messages.empty()
     assert (heard.why, wire.is_closing()) == (why, why != "")
-    proves = calls and len(shown) >= HELLO_BYTES and shown.startswith(b"SGL\1")
+    proves = calls and len(shown) >= HELLO_BYTES and shown.startswith(b"SGL\2")
     assert len(wire.written) == HELLO_BYTES + (32 if proves else 0)
 
 

@@ -66,7 +66,7 @@ def test_the_next_connection_has_what_the_settings_say(
     assert (config.ws_max_size, config.ws_per_message_deflate) == (2**24, False)
     made: Any = config.ws_protocol_class
     assert made.__base__ is websocket
-    assert made.patience_s == 5
+    assert (made.patience_s, made.max_fragments, made.message_stall_s) == (5, 4096, 20)
     assert layers(config) == around
 
 
@@ -147,7 +147,8 @@ async def main():
     assert fit(types.SimpleNamespace(_start_http_server_task=starting))
     assert fit(types.SimpleNamespace(_start_http_server_task=starting))
     socket = config.ws_protocol_class(config=config, server_state=ServerState(), app_state={})
-    socket.connection_made(asyncio.Transport())
+    transport = type("Idle", (asyncio.Transport,), {"get_write_buffer_size": lambda self: 0})()
+    socket.connection_made(transport)
     socket.pause_writing()
     socket.resume_writing()
     await config.loaded_app({"type": "http", "headers": [(b"x-request-id", b"1")]}, None, None)

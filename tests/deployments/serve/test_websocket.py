@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -55,7 +55,11 @@ class Peer:
 
 @asynccontextmanager
 async def uvicorn_with(
-    behave: Behaviour, *, in_replica: bool = True, ping_s: float = 60
+    behave: Behaviour,
+    *,
+    in_replica: bool = True,
+    ping_s: float = 60,
+    limits: Mapping[str, float] | None = None,
 ) -> AsyncIterator[Peer]:
     """An app on our WebSocket; it accepts, then does ``behave``."""
     peer = Peer()
@@ -78,7 +82,9 @@ async def uvicorn_with(
     config = uvicorn.Config(app, port=0, lifespan="off", log_level="critical")
     settings = IngressSettings(
         keepalive=Keepalive(heartbeat_s=ping_s, timeout_s=ping_s),
-        limits=SessionLimits(send_timeout_s=PATIENCE_S, hello_timeout_s=2 * ping_s),
+        limits=SessionLimits.model_validate(
+            {"send_timeout_s": PATIENCE_S, "hello_timeout_s": 2 * ping_s, **(limits or {})}
+        ),
     )
     equip(config, kit_for(settings, in_replica=in_replica, since=1))
     peer.server = uvicorn.Server(config)

@@ -76,7 +76,7 @@ class Life:
         assert self.wire.overdue(now) == []
         done, accepted = self.task.done(), self.session.connection.last_state is not State.NEW
         limits = self.replica.service.settings.limits
-        ceiling = limits.ceiling_bytes(4096) + self.replica.service.settings.resume.ring_bytes
+        ceiling = limits.ceiling_bytes + self.replica.service.settings.resume.ring_bytes
         assert self.session.buffer_bytes <= ceiling
         if not done:
             assert len(self.ends) == 0 or self.session.hold is not None  # it may still forget

@@ -58,7 +58,7 @@ class Desk:
                 return out
             if outgoing.is_result:
                 self.delivery.sent_one()
-            data = encoded(outgoing.said)
+            data = await encoded(outgoing.said)
             out.append(json.loads(data) if isinstance(data, str) else parse_result(data))
 
     def end(self) -> Parked:

@@ -50,7 +50,7 @@ def figures() -> Figures:
 async def spoken(result: FrameResult, timestamp: float | None = None) -> dict[str, Any]:
     voice = VOICES[Dialect.PLAIN]
     said = voice.result(1, await landed(timestamp), result, PARTS, figures())
-    message: dict[str, Any] = json.loads(encoded(said))
+    message: dict[str, Any] = json.loads(await encoded(said))
     return message
 
 
@@ -98,7 +98,7 @@ async def test_a_plain_result_without_a_picture_has_empty_data() -> None:
 async def test_a_v1_result_names_its_frame_its_batch_and_its_stages() -> None:
     voice = VOICES[Dialect.V1]
     said = voice.result(9, await landed(), found((0, 0.5), (2, 0.5)), PARTS, figures())
-    message = encoded(said)
+    message = await encoded(said)
     assert isinstance(message, bytes)
     result = parse_result(message)
     assert (result.seq, result.frame_seq, result.captured_us) == (9, 7, 123_456)
@@ -139,7 +139,7 @@ def told_of_drop(dialect: Dialect, cause: DropCause) -> list[dict[str, Any]]:
                 outgoing = await asyncio.wait_for(outbox.take(), 0.001)
             except TimeoutError:
                 return said
-            said.append(json.loads(encoded(outgoing.said)))
+            said.append(json.loads(await encoded(outgoing.said)))
 
     return asyncio.run(tell())
 

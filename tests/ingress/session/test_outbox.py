@@ -8,7 +8,8 @@ import pytest
 
 from ingress.resume.parked import ControlRing, Numbered
 from ingress.session.outbox import Outbox, Outgoing
-from ingress.wire.replies import Dropped, Error, Segmentation, ServerMessage, ServerPong
+from ingress.wire.pictures import PlainResult
+from ingress.wire.replies import Dropped, Error, ServerMessage, ServerPong
 from ingress.wire.said import size_of
 from ingress.wire.text import encode_text, parse_server_text
 from ingress.wire.words import DropCause, ErrorCode
@@ -141,7 +142,7 @@ def test_notices_of_drops_are_bounded_too(outbox: Outbox, alarm: Alarm) -> None:
 async def test_size_counts_both_lanes_down_to_nothing(outbox: Outbox) -> None:
     outbox.put(pong(1))
     outbox.replay_result(b"12345")
-    outbox.put_result(Segmentation(data="plain", metadata={}))
+    outbox.put_result(PlainResult(None, b"plain", {}))
     assert outbox.size_bytes == size_of(encode_text(pong(1))) + 10
     for _ in range(3):
         await outbox.take()
@@ -173,7 +174,7 @@ async def test_notices_that_never_left_are_kept_at_the_end(alarm: Alarm) -> None
     for seq, cause in enumerate(DropCause):
         outbox.put(dropped(seq, cause))
     outbox.tell_drops()
-    assert [seq for seq, _ in numbers(ring)] == [1, 2, 3, 4, 5]
+    assert [seq for seq, _ in numbers(ring)] == list(range(1, len(DropCause) + 1))
 
 
 def test_what_the_full_outbox_lets_go_is_in_the_ring(alarm: Alarm) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 
 import pytest
@@ -37,7 +38,10 @@ BEFORE_HELLO = encode_frame(Frame(1, 0, 0, b"x"))
     [
         (Dialect.PLAIN, [], b"binary", "BAD_MESSAGE", "plain dialect"),
         (Dialect.PLAIN, [], "x" * 20_000_000, "BAD_MESSAGE", "at most"),
-        (Dialect.PLAIN, [], "[" * 10_000, "BAD_MESSAGE", "recursion"),
+        (Dialect.PLAIN, [], "[" * 10_000, "BAD_MESSAGE", "at most 1024"),
+        (Dialect.PLAIN, [], "[" * 1_000, "BAD_MESSAGE", "recursion"),
+        (Dialect.PLAIN, [], '{"type":"ping","t":1,"x":"' + "y" * 70_000 + '"}', "BAD_MESSAGE",
+         "at most 65536 are taken that are no frame"),
         (Dialect.PLAIN, [], '{"type":"frame","data":""}', "FRAME_REJECTED", "empty"),
         (Dialect.PLAIN, [], '{"type":"hello"}', "BAD_MESSAGE", "unknown type"),
         (Dialect.V1, [], BEFORE_HELLO, "BAD_MESSAGE", "hello"),
@@ -94,6 +98,146 @@ async def test_too_many_bad_messages_are_a_policy_violation(
     check_end(world, lines, "policy_violation")
     assert types(peer).count("error") <= 5
     assert peer.closed == (1008, "too many bad messages")
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        ('{"type":"update_viz","settings":{"qualty":1}}', "VIZ_UPDATE_FAILED"),
+        ('{"type":"update_viz","settings":{"class_filter":[9]}}', "VIZ_UPDATE_FAILED"),
+        ('{"type":"change_mode","model_mode":"persom"}', "INVALID_MODE"),
+    ],
+)
+@pytest.mark.parametrize("dialect", list(Dialect))
+async def test_who_repeats_refused_settings_is_let_go(
+    make_world: MakeWorld, peer: FakeTransport, dialect: Dialect, message: str, code: str
+) -> None:
+    world = make_world(limits={"max_bad_messages": 5})
+    async with session(world, peer, dialect):
+        peer.come(*([HELLO] if dialect is Dialect.V1 else []), *[message] * 6)
+    assert [m["code"] for m in said(peer) if m["type"] == "error"] == [code] * 5
+    assert peer.closed == (1008, "too many bad messages")
+
+
+async def test_a_burst_is_read_one_message_a_turn(world: World, peer: FakeTransport) -> None:
+    async with session(world, peer, Dialect.PLAIN):
+        await settle()
+        peer.come(*['{"type":"ping","t":1}'] * 100)
+        turns = 0
+        while peer._coming.qsize():
+            before = peer._coming.qsize()
+            await asyncio.sleep(0)
+            turns += 1
+            assert before - peer._coming.qsize() <= 1
+        assert turns >= 100
+        await settle()
+        assert types(peer).count("pong") == 100
+        peer.come(lost())
+
+
+async def test_control_messages_past_the_burst_are_read_at_their_rate(
+    make_world: MakeWorld, peer: FakeTransport
+) -> None:
+    world = make_world(limits={"control_per_s": 10, "control_burst": 5})
+    async with session(world, peer, Dialect.PLAIN):
+        peer.come(*['{"type":"ping","t":1}'] * 100)
+        await asyncio.sleep(1.05)
+        assert 15 <= types(peer).count("pong") <= 17
+        await asyncio.sleep(10)
+        assert types(peer).count("pong") == 100
+        peer.come(lost())
+
+
+@pytest.mark.parametrize("message", ['{"type":"ping","t":1}', "nonsense"])
+async def test_who_floods_for_long_is_let_go(
+    make_world: MakeWorld, peer: FakeTransport, lines: Lines, message: str
+) -> None:
+    limits = {"control_per_s": 10, "control_burst": 5, "control_patience_s": 3}
+    world = make_world(limits={**limits, "max_bad_messages": 10_000})
+    async with session(world, peer, Dialect.PLAIN):
+        peer.come(*[message] * 1000)
+        await asyncio.sleep(2.9)
+        assert peer.closed is None
+    assert peer.closed == (1008, "more than 10 messages a second for 3 s")
+    check_end(world, lines, "policy_violation")
+
+
+async def test_who_floods_now_and_then_stays(make_world: MakeWorld, peer: FakeTransport) -> None:
+    limits = {"control_per_s": 10, "control_burst": 5, "control_patience_s": 3}
+    world = make_world(limits=limits)
+    async with session(world, peer, Dialect.PLAIN):
+        for _ in range(10):
+            peer.come(*['{"type":"ping","t":1}'] * 20)
+            await asyncio.sleep(2.5)
+        assert types(peer).count("pong") == 200
+        peer.come(lost())
+
+
+RATES = {"max_in_flight": 64, "plain_in_flight": 64, "rate_burst_s": 1.0}
+
+
+@pytest.mark.parametrize(
+    "rate", [{"frames_per_s": 10}, {"pixels_per_s": 100}, {"bytes_per_s": 1024}], ids=repr
+)
+@pytest.mark.parametrize("dialect", Dialect)
+async def test_frames_past_a_rate_are_dropped_told_and_counted(
+    make_world: MakeWorld, peer: FakeTransport, dialect: Dialect, rate: dict[str, float]
+) -> None:
+    world = make_world(limits={**RATES, **rate})
+    size = 100 if "bytes_per_s" in rate else 10  # here a picture has its bytes as pixels
+    async with session(world, peer, dialect):
+        peer.come(*([HELLO] if dialect is Dialect.V1 else []))
+        for seq in range(1, 31):
+            peer.come(one_frame(dialect, seq, bytes(size)))
+        await settle(200)
+        assert world.count("frames_dropped_total", cause="rate_limited") == 19
+        told = [m for m in said(peer) if m["type"] in ("dropped", "error")]
+        if dialect is Dialect.V1:
+            dropped = [m for m in told if m["cause"] == "rate_limited"]
+            assert sorted(s for m in dropped for s in m["frames"]) == list(
+                range(12, 31)
+            )  # the eleventh leaves a debt
+        else:
+            assert {m["code"] for m in told} == {"FRAME_DROPPED"}
+            assert sum("a second" in m["message"] for m in told) == 19
+        await asyncio.sleep(1)
+        peer.come(one_frame(dialect, 31, bytes(size)))
+        await settle(200)
+        assert world.count("frames_dropped_total", cause="rate_limited") == 19
+        peer.come(lost())
+
+
+async def test_who_streams_far_past_the_rate_is_read_later_and_let_go(
+    make_world: MakeWorld, peer: FakeTransport, lines: Lines
+) -> None:
+    limits = {"frames_per_s": 10, "control_per_s": 10, "control_burst": 5, "control_patience_s": 3}
+    world = make_world(limits=limits)
+    async with session(world, peer, Dialect.PLAIN):
+        peer.come(*[one_frame(Dialect.PLAIN, 1, b"x")] * 10_000)
+        await asyncio.sleep(2)
+        assert world.count("ws_messages_total", direction="in", type="frame") < 100
+    check_end(world, lines, "policy_violation")
+
+
+async def test_sixty_frames_a_second_of_1080p_are_within_the_rates(
+    make_world: MakeWorld, peer: FakeTransport
+) -> None:
+    world = make_world()
+    object.__setattr__(world.service, "pixels_of", lambda _: 1920 * 1080)
+    async with session(world, peer):
+        peer.come(HELLO)
+        for seq in range(1, 1201):
+            peer.come(encode_frame(Frame(seq, 0, 0, bytes(1_000_000))))
+            if seq % 30 == 0:  # as a network delivers that stood still for half a second
+                await asyncio.sleep(0.5)
+        assert world.count("frames_dropped_total", cause="rate_limited") == 0
+        peer.come(lost())
+
+
+def one_frame(dialect: Dialect, seq: int, image: bytes) -> str | bytes:
+    if dialect is Dialect.V1:
+        return encode_frame(Frame(seq, 0, 0, image))
+    return json.dumps({"type": "frame", "data": base64.b64encode(image).decode()})
 
 
 async def test_bad_messages_over_a_long_time_are_forgiven(

@@ -56,7 +56,7 @@ class Guarded:
         old = self.world.service
         self.world.service = Service(
             old.settings, old.modes, old.analyzer, old.analyst, old.census, old.store,
-            type(old.metrics)(old.modes), Tokens(hashes), self.book,
+            type(old.metrics)(old.modes), old.pixels_of, Tokens(hashes), self.book,
         )  # fmt: skip
         self.world.store.rolls[:] = [self.world.service.roll]
         self.running: list[asyncio.Task[None]] = []

@@ -83,6 +83,18 @@ def test_long_keys_are_cut() -> None:
     assert len(words(Tree, {"k" * 10_000: 1}, keys=False)) < 100
 
 
+def test_what_is_not_told_is_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[str] = []
+
+    def close(word: str, known: list[str], n: int) -> list[str]:
+        compared.append(word)
+        return []
+
+    monkeypatch.setattr("ingress.wire.explain.difflib.get_close_matches", close)
+    assert words(Tree, {f"{i:03}" + "k" * 1000: 1 for i in range(500)}).endswith("and 497 more")
+    assert [len(word) for word in compared] == [60, 60, 60]
+
+
 @given(st.text(min_size=8), st.sampled_from(["name", "colour", "leaf", "leaves"]))
 def test_the_value_is_never_echoed(value: str, key: str) -> None:
     secret = f"<{value}>"

