@@ -32,7 +32,7 @@ from ingress.wire.replies import Error, ServerMessage, ServerPong
 from ingress.wire.requests import ClientMessage, Ping
 from ingress.wire.text import encode_text, parse_server_text
 from ingress.wire.words import BadMessage, Dialect
-from tests.fuzz.fuzzed import check_sentence, fuzzed, timed
+from tests.fuzz.fuzzed import check_sentence, fuzzed, timed, turned
 from tests.fuzz.json_messages import keys_of, mutated
 from tests.ingress.wire.examples import META
 
@@ -130,10 +130,14 @@ def check_refusal(bad: BadMessage, sent: object) -> None:
     assert parse_server_text(text) == reply
 
 
+def hear(message: str | bytes, dialect: Dialect) -> Frame | ClientMessage:
+    return turned(partial(heard, message, dialect, LIMITS, plain_seq=1), MOST_MS, __name__)
+
+
 def listen(message: str | bytes, dialect: Dialect) -> None:
     """What a session does with a message, as far as the wire goes."""
     try:
-        said = timed(partial(heard, message, dialect, LIMITS, plain_seq=1), MOST_MS, __name__)
+        said = hear(message, dialect)
     except BadMessage as bad:
         check_refusal(bad, keys_of(message) if isinstance(message, str) else message)
         return
@@ -225,9 +229,9 @@ def test_a_thousand_refusals_leave_nothing_in_memory() -> None:
             binary = _shuffled(rng, rng.choice((FRAME, RESULT)))
             text = _shuffled(rng, rng.choice(texts)).decode(errors="replace")
             for parse in (
-                partial(heard, text, Dialect.V1, LIMITS),
-                partial(heard, text, Dialect.PLAIN, LIMITS),
-                partial(heard, binary, Dialect.V1, LIMITS),
+                partial(hear, text, Dialect.V1),
+                partial(hear, text, Dialect.PLAIN),
+                partial(hear, binary, Dialect.V1),
                 partial(parse_as_client, text),
                 partial(parse_result, binary),
             ):
