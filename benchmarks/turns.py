@@ -1,6 +1,6 @@
 """The longest turn of the loop while a plain client's largest frame is read, or result written.
 
-    python -m benchmarks.turns        milliseconds, the median and the worst of 25
+python -m benchmarks.turns        milliseconds, the median and the worst of 25
 """
 
 from __future__ import annotations
