@@ -13,8 +13,10 @@ Rules:
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from threading import Lock
 from typing import TypeVar
 
@@ -75,16 +77,18 @@ class Batch:
             return item
         if self.future.cancelled():
             return _SKIPPED
+        begun = time.perf_counter()
         try:
             return step(item)
         except FrameRejected as rejected:
-            return FrameFailure("FRAME_REJECTED", str(rejected))
+            failure = FrameFailure("FRAME_REJECTED", str(rejected))
         except ResultTooLarge as too_large:
-            return FrameFailure("RESULT_TOO_LARGE", str(too_large))
+            failure = FrameFailure("RESULT_TOO_LARGE", str(too_large))
         except Exception:
             # The seam of rule 2: a device, a codec or a bug may raise anything.
             logger.exception("a frame failed")
-            return _FAILED
+            failure = _FAILED
+        return replace(failure, took_ms=1e3 * (time.perf_counter() - begun))
 
     def deliver(self, outcomes: list[FrameOutcome]) -> None:
         """Resolve the future, unless it was cancelled."""

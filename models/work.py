@@ -45,13 +45,23 @@ class FrameResult:
     thumbnail: bytes
     stages_ms: dict[str, float]
 
+    def cost_ms(self, batch: int) -> float:
+        """Its work in milliseconds; the network's is shared by the frames of its batch."""
+        alone = sum(ms for stage, ms in self.stages_ms.items() if stage != "inference")
+        return alone + self.stages_ms["inference"] / batch
+
 
 @dataclass(frozen=True, slots=True)
 class FrameFailure:
-    """Why a frame got no result; ``message`` is for the peer."""
+    """Why a frame got no result; ``message`` is for the peer, ``took_ms`` the step that failed."""
 
     code: FailureCode
     message: str
+    took_ms: float = 0.0
+
+    def cost_ms(self, batch: int) -> float:
+        """The work that it was at least, in milliseconds, however many were in its batch."""
+        return self.took_ms
 
 
 FrameOutcome = FrameResult | FrameFailure

@@ -20,7 +20,7 @@ plain data of types that are written down here, so whatever arrives is one of th
 | result | lengths of the media type, 1 byte, the payload and the thumbnail, 4 each; the count of |
 | | classes, 2; width and height, 4 each; a double for each stage; then the media type, for each |
 | | class its id, 2 bytes, and share, a double; the thumbnail; the payload |
-| failure | length of the text, 4 bytes; the text |
+| failure | length of the text, 4 bytes; milliseconds, a double; the text |
 
 Integers are unsigned and big-endian, texts UTF-8.
 """
@@ -52,7 +52,7 @@ _FRAME = struct.Struct(">BHI")
 _OUTCOME = struct.Struct(">B")
 _RESULT = struct.Struct(f">BIIHII{len(STAGES)}d")
 _CLASS = struct.Struct(">Hd")
-_FAILURE = struct.Struct(">I")
+_FAILURE = struct.Struct(">Id")
 
 # A session's view is the same for thousands of frames.
 _VIEWS = 512
@@ -166,7 +166,8 @@ def _result_head(result: FrameResult) -> bytes:
 
 def _failure(failure: FrameFailure) -> bytes:
     code, message = 1 + _FAILURE_CODES.index(failure.code), failure.message.encode()
-    return b"".join((_OUTCOME.pack(code), _FAILURE.pack(len(message)), message))
+    head = _FAILURE.pack(len(message), failure.took_ms)
+    return b"".join((_OUTCOME.pack(code), head, message))
 
 
 @lru_cache(_VIEWS)
@@ -248,7 +249,8 @@ def _read_outcome(cursor: _Cursor) -> FrameOutcome:
         return _read_result(cursor)
     if kind > len(_FAILURE_CODES):
         raise NotUnderstood(f"an outcome of kind {kind}")
-    return FrameFailure(_FAILURE_CODES[kind - 1], cursor.text(*cursor.row(_FAILURE)))
+    text_bytes, took_ms = cursor.row(_FAILURE)
+    return FrameFailure(_FAILURE_CODES[kind - 1], cursor.text(text_bytes), took_ms)
 
 
 def _read_result(cursor: _Cursor) -> FrameResult:

@@ -4,9 +4,9 @@ Rules
 1. While the window (``ingress.dispatch.window``) has room for a call, whatever waits goes
    at once. At low load nothing waits; at high load frames gather while calls run,
    batches grow, and latency stays about one cycle.
-2. One frame of each session per batch, and first those who had the fewest turns:
-   equal clients get equal shares, whenever their frames come. A session that had
-   nothing to send gains no claim by that (start-time fair queueing, Goyal 1996).
+2. One frame of each flow per batch, and first those who have cost the mode least
+   (``ingress.dispatch.flow``): equal clients get equal shares, whenever their frames come.
+   Pictures by HTTP, which are one flow, fill a batch only where nobody else waits or is under way.
 3. A session gives its frame when the call starts, not when it queues, so the
    frame is the newest one.
 4. Every flight lands exactly once, whatever becomes of its call. A call whose
@@ -20,13 +20,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from itertools import chain
 
 from ingress.dispatch.flight import AnalysisFailed, Analyzer, Flight, Source
+from ingress.dispatch.flow import Clock, Flow
 from ingress.dispatch.window import Window
 from ingress.metrics import Metrics
 from ingress.settings import Batching
 from ingress.tasks import named
-from models.work import FrameFailure, FrameOutcome
+from models.work import FrameFailure, FrameOutcome, FrameResult
 
 log = logging.getLogger("segstream.dispatcher")
 
@@ -37,14 +39,14 @@ class Dispatcher:
     def __init__(
         self, mode: str, analyzer: Analyzer, settings: Batching, metrics: Metrics, replicas: int = 1
     ) -> None:
-        """``replicas`` of the mode's pool share its calls."""
+        """``replicas`` of the mode's pool share its calls; ``singles`` is the flow of all HTTP."""
         self.mode = mode
         self.window = Window(settings, replicas)
         self._analyzer = analyzer
         self._settings = settings
-        self._waiting: dict[Source, int] = {}  # and its turn, in rule 2's virtual time
-        self._next_turn: dict[Source, int] = {}
-        self._turn = 0
+        self.singles = Flow()
+        self._waiting: dict[Source, float] = {}  # since when, on the clock of the turns
+        self._clock = Clock()
         self._calls: dict[asyncio.Task[None], list[Flight]] = {}
         self._calls_gauge = metrics.calls_in_flight.labels(mode)
         self._waiting_gauge = metrics.waiting_sessions.labels(mode)
@@ -73,10 +75,17 @@ class Dispatcher:
         self._start_calls()
 
     def withdraw(self, source: Source) -> None:
-        """Forget a session."""
+        """``source`` waits no longer."""
         self._waiting.pop(source, None)
-        self._next_turn.pop(source, None)
         self._waiting_gauge.set(len(self._waiting))
+
+    def debt_ms(self, flow: Flow) -> float:
+        """What ``flow`` has had in advance, in milliseconds of a segmenter's work."""
+        return self._clock.debt_ms(flow)
+
+    def admit(self, flow: Flow, debt_ms: float) -> None:
+        """``flow`` takes its turns here from now on, and owes this much."""
+        self._clock.admit(flow, debt_ms)
 
     def abandon(self, flights: Sequence[Flight]) -> None:
         """The session of ``flights`` has gone; a call that serves nobody else is cancelled."""
@@ -99,20 +108,26 @@ class Dispatcher:
 
     def _queue(self, source: Source) -> None:
         if source not in self._waiting:
-            self._waiting[source] = max(self._turn, self._next_turn.get(source, 0))
+            self._waiting[source] = self._clock.now
 
     def _gather(self) -> list[Flight]:
-        """One flight of each waiting session, in order, within the bounds of a batch."""
+        """One flight of each flow that waits, in order, within the bounds of a batch."""
         batch: list[Flight] = []
         room = self._settings.max_batch_bytes
         again: list[Source] = []
-        for source in sorted(self._waiting, key=self._waiting.__getitem__):
+        once = self._somebody_else_is_here()
+        served: set[Flow] = set()
+        for source in sorted(self._waiting, key=self._due):
             if len(batch) == self.window.batch or room <= 0:
                 break
-            turn = self._waiting.pop(source)
+            if once and source.flow in served:
+                continue
+            due = self._due(source)
+            del self._waiting[source]
             flight = source.take()
             if flight is not None:
-                self._turn, self._next_turn[source] = turn, turn + 1
+                self._clock.take(source.flow, due)
+                served.add(source.flow)
                 batch.append(flight)
                 room -= len(flight.request.image)
             if source.is_ready:
@@ -120,6 +135,14 @@ class Dispatcher:
         for source in again:
             self._queue(source)
         return batch
+
+    def _due(self, source: Source) -> float:
+        return self._clock.due(source.flow, self._waiting[source])
+
+    def _somebody_else_is_here(self) -> bool:
+        """Whether more than one flow waits or is under way."""
+        flying = (flight.source for batch in self._calls.values() for flight in batch)
+        return len({source.flow for source in chain(self._waiting, flying)}) > 1
 
     async def _call(self, batch: list[Flight]) -> None:
         self._batch_frames.observe(len(batch))
@@ -151,7 +174,15 @@ class Dispatcher:
             flight.landed_at = now
             flight.outcome = outcome
             flight.batch = len(batch)
+            self._charge(flight, outcome)
             flight.landing.land(flight)
+
+    def _charge(self, flight: Flight, outcome: FrameOutcome | AnalysisFailed) -> None:
+        """A call that failed as a whole has told no cost."""
+        if isinstance(outcome, FrameResult | FrameFailure):
+            cost_ms = outcome.cost_ms(flight.batch)
+            answered = isinstance(outcome, FrameResult)
+            self._clock.landed(flight.source.flow, cost_ms, answered=answered)
 
     def _ended(self, call: asyncio.Task[None]) -> None:
         batch = self._calls.pop(call)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from ingress.dispatch.flow import Flow
 from ingress.wire.pictures import Frame
 from models.work import FrameOutcome, FrameRequest
 
@@ -75,7 +76,11 @@ class Flight:
 
 
 class Source(Protocol):
-    """Where a session's frames wait, as the dispatcher sees it."""
+    """Where frames wait, as the dispatcher sees it."""
+
+    @property
+    def flow(self) -> Flow:
+        """Whose turn their analysis takes."""
 
     @property
     def is_ready(self) -> bool:

@@ -154,6 +154,7 @@ class Parked:
         unacked: (result seq, frame seq) of the results that were not acknowledged.
         newest: the newest result, where one was made.
         last_request: id of the newest request that was received.
+        debt_ms: turns that it has had in advance, in milliseconds of a segmenter's work.
         settings_only: nothing of the above is left.
     """
 
@@ -164,6 +165,7 @@ class Parked:
     unacked: tuple[tuple[int, int], ...] = ()
     newest: NewestResult | None = None
     last_request: str | int | None = None
+    debt_ms: float = 0.0
     settings_only: bool = False
 
     @property

@@ -25,6 +25,7 @@ from ingress.service import Service
 from ingress.session.commands import Commands
 from ingress.session.delivery import Delivery
 from ingress.session.greeting import connected, welcome
+from ingress.session.mailbox import Mailbox
 from ingress.session.outbox import Outbox
 from ingress.session.progress import Progress
 from ingress.session.scene import Scene
@@ -46,6 +47,7 @@ class Arrival:
         progress: Progress,
         scene: Scene,
         commands: Commands,
+        mailbox: Mailbox,
         delivery: Delivery,
         outbox: Outbox,
         ring: ControlRing,
@@ -61,6 +63,7 @@ class Arrival:
         self._progress = progress
         self._scene = scene
         self._commands = commands
+        self._mailbox = mailbox
         self._delivery = delivery
         self._outbox = outbox
         self._ring = ring
@@ -172,6 +175,7 @@ class Arrival:
         self._progress.frame_seq = back.parked.frame_seq
         self._progress.last_request = back.parked.last_request
         self._commands.adopt(back.title.settings)
+        self._mailbox.owe(back.parked.debt_ms)
         self._ring.restore(back.parked.control, back.parked.control_seq)
         hold = Hold(self._service.store, back.session, token, back.title)
         self._welcome(hold, hello, resumed=True)

@@ -85,7 +85,7 @@ class Farewell:
     async def _leave(self, disconnect: Disconnect) -> bool:
         """End the frames and the commands; whether the store has the session now."""
         parked = self._delivery.end()
-        self._mailbox.end()
+        debt_ms = self._mailbox.end()
         self._commands.end()
         self._outbox.tell_drops()
         progress, hold = self._progress, self._progress.hold
@@ -98,6 +98,7 @@ class Farewell:
                 control_seq=self._ring.newest,
                 frame_seq=progress.frame_seq,
                 last_request=progress.last_request,
+                debt_ms=debt_ms,
             )
         )
 

@@ -80,8 +80,8 @@ class Session:
         self._mailbox = Mailbox(service, voice, scene, credit, self._delivery, account)
         commands = Commands(service, scene, self._mailbox, progress, account.figures, outbox, tasks)
         self._arrival = Arrival(
-            service, self.connection, dialect, visitor, progress, scene, commands, self._delivery,
-            outbox, ring, watch, tasks,
+            service, self.connection, dialect, visitor, progress, scene, commands, self._mailbox,
+            self._delivery, outbox, ring, watch, tasks,
         )  # fmt: skip
         self._reader = Reader(
             self.connection, dialect, limits, Allowance(limits, service.pixels_of), progress,

@@ -17,6 +17,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from ingress.dispatch.flight import Flight
+from ingress.dispatch.flow import Flow
 from ingress.service import Service
 from ingress.session.account import Account
 from ingress.session.credit import Credit
@@ -54,6 +55,7 @@ class Mailbox:
         self._credit = credit
         self._delivery = delivery
         self._account = account
+        self.flow = Flow()
         self._waiting: deque[Waiting] = deque()
         self._clock = asyncio.get_running_loop().time
 
@@ -109,14 +111,25 @@ class Mailbox:
     def switch(self, mode: str) -> None:
         """Frames that wait now, and all later ones, go to ``mode``."""
         if mode != self._scene.mode:
-            self._service.dispatchers[self._scene.mode].withdraw(self)
+            debt_ms = self._leave()
             self._scene.change(mode)
+            self.owe(debt_ms)
             self.offer()
 
-    def end(self) -> None:
-        """The connection has ended: what waits is dropped, for a resume to tell."""
-        self._service.dispatchers[self._scene.mode].withdraw(self)
+    def owe(self, debt_ms: float) -> None:
+        """Turns that were had in advance, elsewhere or before a resume, delay the next ones."""
+        self._service.dispatchers[self._scene.mode].admit(self.flow, debt_ms)
+
+    def end(self) -> float:
+        """The connection has ended: what waits is dropped, for a resume to tell; the debt stays."""
+        debt_ms = self._leave()
         self._clear(DropCause.DISCONNECTED)
+        return debt_ms
+
+    def _leave(self) -> float:
+        dispatcher = self._service.dispatchers[self._scene.mode]
+        dispatcher.withdraw(self)
+        return dispatcher.debt_ms(self.flow)
 
     def _clear(self, cause: DropCause) -> None:
         while self._waiting:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from ingress.dispatch.flight import Flight
+from ingress.dispatch.flow import Flow
 from ingress.service import Service
 from ingress.wire.pictures import Frame
 from models.view import View
@@ -25,6 +26,7 @@ class SingleFrame:
             loop.time(),
             0.0,
         )
+        self.flow = Flow()  # until it is offered to a mode
         self._taken = False
         self._landed: asyncio.Future[None] = loop.create_future()
 
@@ -44,6 +46,7 @@ class SingleFrame:
     async def flight(self, service: Service) -> Flight:
         """The landed flight; raises TimeoutError where the mode took too long to answer."""
         dispatcher = service.dispatchers[self._flight.mode]
+        self.flow = dispatcher.singles
         dispatcher.offer(self)
         try:
             async with asyncio.timeout(service.settings.batching.prepare_timeout_s):

@@ -43,7 +43,7 @@ RESULTS = st.builds(
     thumbnail=st.binary(),
     stages_ms=st.fixed_dictionaries(dict.fromkeys(STAGES, FLOATS)),
 )
-FAILURES = st.builds(FrameFailure, st.sampled_from(get_args(FailureCode)), st.text())
+FAILURES = st.builds(FrameFailure, st.sampled_from(get_args(FailureCode)), st.text(), FLOATS)
 OUTCOMES: st.SearchStrategy[FrameOutcome] = RESULTS | FAILURES
 REPLIES: st.SearchStrategy[Reply] = (
     st.builds(Answer, NUMBERS, st.lists(OUTCOMES, max_size=4))

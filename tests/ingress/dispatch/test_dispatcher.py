@@ -10,6 +10,8 @@ import pytest
 
 from ingress.dispatch.dispatcher import Dispatcher
 from ingress.dispatch.flight import AnalysisFailed, Flight
+from ingress.dispatch.flow import Flow
+from ingress.session.single import SingleFrame
 from ingress.wire.pictures import Frame
 from models.view import View
 from models.work import FrameFailure, FrameOutcome, FrameRequest, FrameResult
@@ -24,6 +26,7 @@ class Client:
         self.name = name
         self.backlog = backlog
         self.size = size
+        self.flow = Flow()
         self.landed: list[Flight] = []
         self.endless: Dispatcher | None = None
 
@@ -313,3 +316,79 @@ async def test_a_bug_in_a_call_is_counted_and_logged_once_and_its_frames_land(
     assert isinstance(client.landed[0].outcome, FrameFailure)
     assert world.count("unhandled_exceptions_total") == 1
     assert [record.exc_info is not None for record in caplog.records] == [True]
+
+
+async def test_turns_are_charged_by_what_frames_cost(make_world: MakeWorld) -> None:
+    """One whose frames cost fifteen times as much has a fifteenth of the turns."""
+    world = make_world(batching={"max_calls": 1, "max_batch": 2})
+
+    async def worked(mode: str, frames: Sequence[FrameRequest]) -> Sequence[FrameOutcome]:
+        outcomes = [work(frame) for frame in frames]
+        await asyncio.sleep(sum(outcome.took_ms for outcome in outcomes) / 1000)
+        return outcomes
+
+    def work(frame: FrameRequest) -> FrameFailure:
+        return FrameFailure("FRAME_REJECTED", "", 150.0 if frame.image.startswith(b"dear") else 10)
+
+    world.analyzer.answer = worked
+    dispatcher = world.service.dispatchers["person"]
+    clients = [Client(name) for name in ("a", "b", "c", "dear")]
+    for client in clients:
+        client.endless = dispatcher
+        dispatcher.offer(client)
+    await asyncio.sleep(60)
+    for client in clients:
+        client.endless = None
+    await asyncio.sleep(1)
+    *cheap, dear = (len(client.landed) for client in clients)
+    assert max(cheap) - min(cheap) <= 0.05 * max(cheap)
+    assert 13 * dear <= min(cheap)
+    assert dear >= 60 / 4 / 0.150 - 10
+
+
+async def test_all_pictures_by_http_are_one_flow_beside_the_streams(make_world: MakeWorld) -> None:
+    async def one_at_a_time(mode: str, frames: Sequence[FrameRequest]) -> Sequence[FrameOutcome]:
+        async with queue:
+            await asyncio.sleep(0.01 * len(frames))
+        return [FrameFailure("FRAME_REJECTED", "", 10.0) for _ in frames]
+
+    world, queue = make_world(batching={"max_calls": 2}), asyncio.Lock()
+    world.analyzer.answer = one_at_a_time
+    service = world.service
+    dispatcher = service.dispatchers["person"]
+    streams = [Client(str(i)) for i in range(4)]
+    for stream in streams:
+        stream.endless = dispatcher
+        dispatcher.offer(stream)
+    pictures = 0
+
+    async def post() -> None:
+        nonlocal pictures
+        while True:
+            await SingleFrame(b"x", View(), "person").flight(service)
+            pictures += 1
+
+    posting = [asyncio.create_task(post()) for _ in range(16)]
+    await asyncio.sleep(10)
+    for task in posting:
+        task.cancel()
+    for stream in streams:
+        stream.endless = None
+    await asyncio.sleep(1)
+    fewest = min(len(stream.landed) for stream in streams)
+    assert fewest > 150
+    assert fewest / 2 < pictures <= 2 * fewest
+
+
+async def test_pictures_by_http_fill_batches_where_nobody_streams(make_world: MakeWorld) -> None:
+    world = make_world(batching={"max_calls": 1})
+    world.analyzer.gate = asyncio.Event()
+    service = world.service
+    shots = [
+        asyncio.create_task(SingleFrame(b"%d" % i, View(), "person").flight(service))
+        for i in range(5)
+    ]
+    await settle()
+    world.analyzer.gate.set()
+    await asyncio.gather(*shots)
+    assert images(world) == [["0"], ["1", "2", "3", "4"]]

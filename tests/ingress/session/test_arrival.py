@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
 from ingress.wire.pictures import Frame, encode_frame, parse_result
 from ingress.wire.words import Dialect
+from models.work import FrameFailure, FrameOutcome, FrameRequest
 from tests.ingress.fakes import FakeTransport, lost
 from tests.ingress.session.meeting import HELLO, Lines, Returning, said, session
 from tests.ingress.turns import settle
@@ -88,6 +90,29 @@ async def test_a_session_goes_on_where_its_connection_was_lost(
         assert (said(back)[-1]["type"], said(back)[-1]["control_seq"]) == ("stats", 5)
         back.come(lost())
     assert world.count("session_resumes_total", outcome="resumed") == 1
+
+
+async def test_a_resume_pays_what_was_had_in_advance(world: World, peer: FakeTransport) -> None:
+    client = Returning()
+
+    async def dear(mode: str, frames: Sequence[FrameRequest]) -> Sequence[FrameOutcome]:
+        return [FrameFailure("FRAME_REJECTED", "", 900.0) for _ in frames]
+
+    world.analyzer.answer = dear
+    async with session(world, peer):
+        client.hello(peer)
+        await client.heard()
+        for seq in (1, 2):
+            peer.come(encode_frame(Frame(seq, 0, 0, b"picture")))
+            await settle()
+        peer.come(lost())
+    back = FakeTransport()
+    async with session(world, back) as life:
+        client.hello(back)
+        await client.heard()
+        debt_ms = world.service.dispatchers["person"].debt_ms(life._mailbox.flow)
+        back.come(lost())
+    assert debt_ms == 900.0
 
 
 async def test_a_bad_first_message_is_in_the_way_of_no_resume(

@@ -119,3 +119,12 @@ async def test_an_empty_mailbox_gives_nothing(world: World) -> None:
     desk = Desk(world)
     assert not desk.mailbox.is_ready
     assert desk.mailbox.take() is None
+
+
+async def test_what_a_session_owes_follows_it_into_the_next_mode(world: World) -> None:
+    desk, service = Desk(world), world.service
+    desk.mailbox.owe(600.0)
+    desk.mailbox.switch("parts")
+    desk.mailbox.switch("salient")
+    assert service.dispatchers["salient"].debt_ms(desk.mailbox.flow) == 600.0
+    assert desk.mailbox.end() == 600.0
