@@ -28,7 +28,7 @@ from deployments.manners import Manners, knock_of, refusal, turn_away
 from deployments.metrics.census import ReplicaCensus
 from deployments.metrics.exposition import Exposition, Families
 from deployments.metrics.gathering import Gathering
-from deployments.picture import OPENAPI, PictureRefused, answer, flown, read_body, read_query
+from deployments.picture import OPENAPI, PictureRefused, answer, flown, read_picture, read_query
 from deployments.readiness import Readiness
 from deployments.serve.handles import apart, each_outcome
 from deployments.serve.logs import adopt_serve_logging
@@ -223,12 +223,13 @@ class Ingress:
     @api.post("/api/segment", openapi_extra=OPENAPI, response_class=Response)
     async def segment(self, request: Request) -> Response:
         """One picture in, one mask, overlay or matte out; the payloads are those of the stream."""
-        service = self._service
+        service, settings = self._service, self._service.settings
         try:
             # Who may not is not read at all.
-            self.gate.sign_in_by_header(knock_of(request.scope))
+            self.gate.picture(knock_of(request.scope))
             # The body first: refused for its query alone, an upload under way would be reset.
-            image = await read_body(request, service.settings.limits.max_frame_bytes)
+            with self.gate.counted():
+                image = await read_picture(request, settings.limits, settings.http)
             mode, frame_view = read_query(request.query_params, service)
             shot = SingleFrame(image, frame_view, mode)
             return answer(await flown(shot, service), service)
