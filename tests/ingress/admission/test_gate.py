@@ -318,9 +318,12 @@ def test_pictures_by_http_are_counted_by_principal_and_by_address_where_nobody_i
 def test_a_request_that_finds_no_place_is_counted() -> None:
     door = Door(signing=False, listens_on="0.0.0.0")
     caller = door.gate.caller(knock(peer="198.51.100.1"))
-    with door.gate.request(caller):
-        with pytest.raises(Refused, match="address_requests"), door.gate.request(caller):
-            raise AssertionError
+    with (
+        door.gate.request(caller),
+        pytest.raises(Refused, match="address_requests"),
+        door.gate.request(caller),
+    ):
+        raise AssertionError
     with door.gate.request(caller):
         pass
     assert door.counted == {"address_requests": 1}
