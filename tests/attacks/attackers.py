@@ -1,30 +1,37 @@
 """What strangers do to a server: each attack as a client that does one thing for as long as it may.
 
-All bytes are made before an attack begins, and an attacker sends as fast as it is read: on two
-cores, what it computes is taken from the server, too.
+Attackers live in a process of their own, ``python -m tests.attacks.attackers PORT NAME ...``, which
+says when all its bytes are made and begins then; it ends with its standard input, and says what
+became of each attack. It has the lowest priority: it shares its cores with the server, and what
+an attacker computes at home is no harm done to anybody.
 """
 
 from __future__ import annotations
 
 import http.client
 import json
+import os
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 import cv2
 import numpy as np
 
+from deployments.launch.configuration import ROOT
 from ingress.wire.pictures import Frame, encode_frame
-from tests.faults.raw_client import BINARY, TEXT, ConnectionEnded, RawClient, wire
+from tests.faults.raw_client import BINARY, PING, TEXT, ConnectionEnded, RawClient, wire
 from tests.integration.pictures import encoded
 
 ADDRESS = "127.0.0.66"
+FORWARDED = "X-Forwarded-For: 198.51.100.66"  # where the address of a stranger counts
 
 _MASK = b"\x11\x22\x33\x44"
 
@@ -70,26 +77,55 @@ class Attacker(threading.Thread):
 
 @dataclass(frozen=True)
 class Attack:
-    """``count`` attackers that do the same."""
+    """``count`` attackers that do the same; ``strike`` makes what they do, bytes and all."""
 
     count: int
-    strike: Callable[[Attacker], None]
+    make: Callable[[], Callable[[Attacker], None]]
 
-    @contextmanager
-    def on(self, port: int) -> Iterator[list[Attacker]]:
-        attackers = [Attacker(port, self.strike) for _ in range(self.count)]
-        for attacker in attackers:
-            attacker.start()
+
+@dataclass
+class Report:
+    """What became of an attack: ``strikes`` are connections or requests that were begun."""
+
+    strikes: Mapping[str, int] = field(default_factory=dict)
+
+
+@contextmanager
+def attacked(port: int, *names: str) -> Iterator[Report]:
+    """These attacks are under way, in their own process."""
+    command = [sys.executable, "-m", "tests.attacks.attackers", str(port), *names]
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    report = Report()
+    with subprocess.Popen(command, cwd=ROOT, **pipes) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
         try:
-            yield attackers
+            yield report
         finally:
-            for attacker in attackers:
-                attacker.over.set()
-            for attacker in attackers:
-                attacker.join(35)
-        for attacker in attackers:
-            assert attacker.failure is None
-            assert attacker.strikes
+            said, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    report.strikes = json.loads(said)
+    assert all(report.strikes.values()), report.strikes
+
+
+def _main(port: int, names: list[str]) -> None:
+    os.nice(19)
+    strikes = {name: ATTACKS[name].make() for name in names}
+    attackers = [
+        (name, Attacker(port, strikes[name])) for name in names for _ in range(ATTACKS[name].count)
+    ]
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    for _, attacker in attackers:
+        attacker.start()
+    sys.stdin.read()
+    for _, attacker in attackers:
+        attacker.over.set()
+    for _, attacker in attackers:
+        attacker.join(35)
+        assert attacker.failure is None
+    struck = {name: sum(a.strikes for n, a in attackers if n == name) for name in names}
+    sys.stdout.write(json.dumps(struck))
 
 
 def _say(text: str) -> bytes:
@@ -168,20 +204,26 @@ def _posts(body: bytes, path: str = "/api/segment") -> Callable[[Attacker], None
     return strike
 
 
-def _giant_results(attacker: Attacker) -> None:
-    picture = _GIANT
-    with attacker.client("v1") as client:
-        view = {"output": "side_by_side", "format": "png"}
-        client.say({"type": "update_viz", "settings": view})
-        for seq in range(1, 4):
-            client.put(wire(BINARY, encode_frame(Frame(seq, 0, 0, picture))))
-        while not attacker.over.wait(1):
-            client.pong()
-        client.rst()  # and has them parked
+def _giant_results() -> Callable[[Attacker], None]:
+    giant = _noise(1800)
+
+    def strike(attacker: Attacker) -> None:
+        with attacker.client("v1", headers=[FORWARDED]) as client:
+            view = {"visualization_mode": "side-by-side", "output": "overlay", "format": "png"}
+            client.say({"type": "update_viz", "settings": view})
+            for seq in range(1, 4):
+                client.put(wire(BINARY, encode_frame(Frame(seq, 0, 0, giant))))
+            for _ in range(10):
+                if attacker.over.wait(0.2):
+                    break
+                client.pong()
+            client.rst()  # and has them parked
+
+    return strike
 
 
 def _hello_and_go(attacker: Attacker) -> None:
-    with attacker.client("v1", greet=False) as client:
+    with attacker.client("v1", greet=False, headers=[FORWARDED]) as client:
         client.say({"type": "hello", "client": "an attack"})
         client.next_message()
         client.rst()
@@ -211,24 +253,49 @@ def _dripping(attacker: Attacker) -> None:
             drip.close()
 
 
-_GIANT = _noise(1800)
-_PORTRAIT_BODY = _noise(480)
+def _silent(attacker: Attacker) -> None:
+    """125 sockets that say nothing, or the half of a handshake."""
+    with ExitStack() as sockets:
+        for number in range(125):
+            mute = socket.create_connection(("127.0.0.1", attacker.port), 5, (ADDRESS, 0))
+            sockets.enter_context(mute)
+            if number % 2:
+                mute.sendall(b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n")
+        attacker.over.wait()
 
-ATTACKS = {
-    "a view of 300,000 keys": Attack(1, _repeated("plain", _say(_unknown_keys(300_000)))),
-    "views of 5,200 keys": Attack(1, _repeated("v1", _say(_unknown_keys(3_800)))),
-    "pictures with 480 texts": Attack(4, _posts(_text_bomb())),
-    "pictures in loops": Attack(16, _posts(_PORTRAIT_BODY)),
-    "fragments of a byte": Attack(1, _fragmented(b"\x6a")),
-    "empty fragments": Attack(1, _fragmented(b"")),
-    "bursts of get_stats": Attack(1, _repeated("v1", _burst('{"type":"get_stats"}'))),
+
+def _just(strike: Callable[[Attacker], None]) -> Callable[[], Callable[[Attacker], None]]:
+    return lambda: strike
+
+
+def _sends(dialect: str, blow: Callable[[], bytes]) -> Callable[[], Callable[[Attacker], None]]:
+    return lambda: _repeated(dialect, blow())
+
+
+def _posts_of(body: Callable[[], bytes]) -> Callable[[], Callable[[Attacker], None]]:
+    return lambda: _posts(body())
+
+
+ATTACKS: Mapping[str, Attack] = {
+    "a view of 300,000 keys": Attack(1, _sends("plain", lambda: _say(_unknown_keys(300_000)))),
+    "views of 3,800 keys": Attack(1, _sends("v1", lambda: _say(_unknown_keys(3_800)))),
+    "pictures with 480 texts": Attack(4, _posts_of(_text_bomb)),
+    "pictures in loops": Attack(16, _posts_of(lambda: _noise(480))),
+    "fragments of a byte": Attack(1, lambda: _fragmented(b"\x6a")),
+    "empty fragments": Attack(1, lambda: _fragmented(b"")),
+    "bursts of get_stats": Attack(1, _sends("v1", lambda: _burst('{"type":"get_stats"}'))),
     "bursts of empty views": Attack(
-        1, _repeated("plain", _burst('{"type":"update_viz","settings":{}}'))
+        1, _sends("plain", lambda: _burst('{"type":"update_viz","settings":{}}'))
     ),
-    "bursts of acks": Attack(1, _repeated("v1", _burst('{"type":"ack","seq":0}'))),
-    "bursts of pings": Attack(1, _repeated("v1", _burst('{"type":"ping","t":1}'))),
-    "pings of the protocol": Attack(1, _repeated("plain", wire(9, b"") * 40_000)),
+    "bursts of acks": Attack(1, _sends("v1", lambda: _burst('{"type":"ack","seq":0}'))),
+    "bursts of pings": Attack(1, _sends("v1", lambda: _burst('{"type":"ping","t":1}'))),
+    "pings of the protocol": Attack(1, _sends("plain", lambda: wire(PING, b"") * 40_000)),
     "results without end": Attack(3, _giant_results),
-    "hello and go": Attack(4, _hello_and_go),
-    "bodies by the byte": Attack(4, _dripping),
+    "hello and go": Attack(4, _just(_hello_and_go)),
+    "bodies by the byte": Attack(4, _just(_dripping)),
+    "silence and half handshakes": Attack(4, _just(_silent)),
 }
+
+
+if __name__ == "__main__":
+    _main(int(sys.argv[1]), sys.argv[2:])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import itertools
 import json
 import math
 import subprocess
@@ -44,7 +45,7 @@ class Honest:
     """The process, and what its clients saw so far."""
 
     def __init__(self, port: int, count: int = 4) -> None:
-        self._count = count
+        self.count = count
         self._seen: list[Seen] = []
         command = [sys.executable, "-m", "tests.attacks.honest", str(port), str(count)]
         self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
@@ -52,7 +53,7 @@ class Honest:
 
     def __enter__(self) -> Self:
         self._reader.start()
-        wait_until(lambda: len({seen.client for seen in self._seen}) == self._count, "all stream")
+        wait_until(lambda: len({seen.client for seen in self._seen}) == self.count, "all stream")
         return self
 
     def __exit__(
@@ -75,7 +76,7 @@ class Honest:
         """What came in that time."""
         assert self._process.poll() is None, "an honest client lost its connection"
         seen = [seen for seen in self._seen if since <= seen.at < until]
-        return Window(self._count, since, until, seen)
+        return Window(self.count, since, until, seen)
 
 
 class Window:
@@ -89,9 +90,7 @@ class Window:
         self.silent_s = 0.0
         for client in range(count):
             times = [since, *(s.at for s in seen if s.client == client), until]
-            self.silent_s = max(
-                self.silent_s, *(b - a for a, b in zip(times, times[1:], strict=False))
-            )
+            self.silent_s = max(self.silent_s, *(b - a for a, b in itertools.pairwise(times)))
 
     def __str__(self) -> str:
         return (
@@ -147,7 +146,8 @@ class Client:
 
     async def _served(self, seq: int) -> None:
         now = time.monotonic()
-        print(self._number, now, now - self._sent.pop(seq), flush=True)
+        sys.stdout.write(f"{self._number} {now} {now - self._sent.pop(seq)}\n")
+        sys.stdout.flush()
         await self._send()
 
     async def _lost(self, seq: int) -> None:
