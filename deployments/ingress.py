@@ -11,6 +11,7 @@ FastAPI cannot resolve their annotations as strings in the replica.
 import asyncio
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -192,8 +193,8 @@ class Ingress:
         """Every session of every replica, for the operator: state, age, mode, fps, credit."""
         if not self.gate.is_operator(knock_of(request.scope)):
             return self._for_the_operator()
-        asked = apart(self._siblings.broadcast, "sessions_here")
-        replicas = await each_outcome(asked, self._service.settings.metrics.gather_timeout_s)
+        ask = partial(apart, self._siblings.broadcast, "sessions_here")
+        replicas = await each_outcome(ask, self._service.settings.metrics.gather_timeout_s)
         answered = [sessions for sessions in replicas if isinstance(sessions, list)]
         return JSONResponse(
             {
