@@ -33,7 +33,7 @@ from typing import Any
 from ray import cloudpickle
 from starlette.types import ASGIApp
 
-from deployments.serve import goodbye, haproxy, headers, http, middleware, taking
+from deployments.serve import goodbye, haproxy, headers, http, lingering, middleware, taking
 from deployments.serve.headers import StrangersHeaders
 from deployments.serve.http import NEEDED as _OF_HTTP
 from deployments.serve.http import PatientHttp
@@ -177,6 +177,7 @@ _SHIPPED = (
     haproxy.__name__,
     headers.__name__,
     http.__name__,
+    lingering.__name__,
     middleware.__name__,
     taking.__name__,
     _UNDERWAY,

@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from deployments.serve.lingering import Lingering
 from deployments.serve.taking import Taking
 
 NEEDED = (
@@ -30,6 +31,8 @@ NEEDED = (
     "resume_writing",
     "timeout_keep_alive_handler",
 )
+
+UNHEARD_BYTES = 64 * 1024  # of a head; uvicorn reads no longer one
 
 TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
@@ -54,9 +57,13 @@ class PatientHttp(asyncio.Protocol):
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self._taking = Taking(transport, self.patience_s, transport.abort)
+        self._lingering = Lingering(transport, UNHEARD_BYTES, self.patience_s)
         self._watch_head()
 
     def data_received(self, data: bytes) -> None:
+        if self._lingering.has_begun:
+            self._lingering.let_go(len(data))
+            return
         self._spoke = True
         super().data_received(data)
         if self._answers or self.transport.get_protocol() is not self:  # or a WebSocket took over
@@ -83,11 +90,7 @@ class PatientHttp(asyncio.Protocol):
             return
         if self._spoke and self.cycle is None:
             self.transport.write(TOO_SLOW)
-        self._close()
-
-    def _close(self) -> None:
-        self.transport.close()
-        self._watch_farewell()
+        self._lingering.begin()
 
     def _watch_farewell(self) -> None:
         if self._farewell is None:
@@ -113,6 +116,7 @@ class PatientHttp(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._taking.cancel()
+        self._lingering.cancel()
         self._drop_head()
         if self._farewell:
             self._farewell.cancel()

@@ -26,6 +26,7 @@ Rules
    not read. A message of more than ``max_fragments`` fragments, empty ones too, ends as one that
    is too big; one that has begun and hardly goes on (``deployments.serve.underway``) as silence.
    Text beyond ASCII, which is dear to decode, is short or too big.
+7. A peer that is thrown out while it sends hears the close code (``deployments.serve.lingering``).
 
 The class leans on insides of uvicorn, all named in ``NEEDED``; ``deployments.serve.equipment``
 uses it only where they exist.
@@ -41,6 +42,7 @@ from typing import Any
 from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from deployments.serve.lingering import Lingering
 from deployments.serve.taking import Taking
 from deployments.serve.underway import Underway
 from ingress.bucket import Bucket
@@ -105,6 +107,8 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self._taking = Taking(transport, self.patience_s, self._stalled, self._progressed)
+        most_bytes = self.config.ws_max_size
+        self._lingering = Lingering(transport, most_bytes, self.patience_s)
         sock = transport.get_extra_info("socket")
         with suppress(OSError, AttributeError):  # not TCP, or a system that lacks it
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
@@ -112,6 +116,9 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
     # ------------------------------------------------------------------ in
 
     def data_received(self, data: bytes) -> None:
+        if self._lingering.has_begun:
+            self._lingering.let_go(len(data))
+            return
         self._unread += data
         if self._more is None:
             self._read_slice()
@@ -135,7 +142,7 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
 
     def _read_on(self) -> None:
         """See to it that what waits is read, once the app and the bucket allow it."""
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self._lingering.has_begun:
             self._unread.clear()
         elif self._more is None:
             debt_s = self._small.debt_s(self.loop.time())
@@ -233,6 +240,15 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
         super().resume_writing()
         self._taking.end()
 
+    def handle_parser_exception(self) -> None:
+        said = self.conn.close_sent
+        assert said is not None
+        self._put({"type": "websocket.disconnect", "code": said.code, "reason": said.reason})
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        self._unread.clear()
+        self.close_timer = self._lingering.begin()  # while it is set uvicorn closes nothing itself
+
     def keepalive_timeout(self) -> None:
         closing = self.close_sent or self.transport.is_closing()
         if not closing and self._taking.is_lately:
@@ -261,6 +277,7 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._taking.cancel()
+        self._lingering.cancel()
         for timer in (self._farewell, self._more, self._slow):
             if timer:
                 timer.cancel()

@@ -277,3 +277,15 @@ async def test_long_text_of_ascii_and_short_text_beyond_it_arrive() -> None:
                 await asyncio.to_thread(client.put, wire(TEXT, text.encode()))
             await peer.ends()
     assert [m.get("text") for m in peer.seen[1:]] == texts
+
+
+async def test_who_is_thrown_out_while_it_sends_hears_the_code() -> None:
+    """What is unread when a socket is closed ends in a reset, and the peer may see nothing else."""
+    async with uvicorn_with(listen, limits={"max_fragments": 16}) as peer:
+        with await client_of(peer) as client:
+            blow = unfinished(TEXT, b"x") + 40_000 * bytes([0x00, 0x80, 1, 2, 3, 4])
+            pouring = pour(client, blow)
+            seen = await asyncio.to_thread(client.end)
+            assert seen.code == 1009
+        pouring.join()
+        await peer.alone()
