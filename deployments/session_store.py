@@ -28,8 +28,9 @@ from ingress.admission.principals import Principal
 from ingress.admission.refusal import Refused
 from ingress.admission.tickets import Ticket, Tickets
 from ingress.policy import Admission
-from ingress.resume.memory_store import Heirloom, MemoryStore
+from ingress.resume.memory_store import MemoryStore
 from ingress.resume.parked import Claim, ClaimRefused, Parked, Renewal, StoreLost, Title
+from ingress.resume.record import Heirloom
 from ingress.settings import Resume
 from ingress.upkeep import kept_up
 
@@ -60,6 +61,7 @@ class SessionKeeper:
             ttl_s=settings.ttl_s,
             max_parked=settings.max_parked,
             max_parked_bytes=settings.max_parked_bytes,
+            on_evicted=lambda bound: self._metrics.evictions[bound].inc(),
         )
         self._tickets = Tickets(admission.ticket_s, admission.tickets_per_principal)
         self._metrics = StoreMetrics(self._store, get_args(Question))

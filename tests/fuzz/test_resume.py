@@ -360,6 +360,6 @@ def test_a_store_gives_no_session_to_who_has_no_token_of_it(steps: list[Any]) ->
             assert (token, origin) in written[session]
             assert got.title.origin == origin
         assert store.parked <= 2
-        assert store.parked_bytes <= 2000
+        assert store.kept_bytes <= 2000
     store.expire(now + 61)
-    assert (store.held, store.parked, store.parked_bytes) == (0, 0, 0)
+    assert (store.held, store.parked, store.kept_bytes) == (0, 0, 0)

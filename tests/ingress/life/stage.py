@@ -223,7 +223,7 @@ class Stage:
                 assert left == [], "drained and not empty"
         memory = self.store.memory
         records = [*memory._held.values(), *memory._parked.values()]
-        assert memory.parked_bytes == sum(r.parked.size_bytes for r in records if r.parked)
+        assert memory.kept_bytes == sum(r.parked.size_bytes for r in records if r.parked)
 
     def end(self) -> None:
         """Play on until nothing is left, and clear the stage, whatever has happened."""
@@ -275,6 +275,6 @@ class Stage:
             await replica.close()
         self.store.memory.expire(self.now)
         memory = self.store.memory
-        assert (memory.held, memory.parked, memory.parked_bytes) == (0, 0, 0)
+        assert (memory.held, memory.parked, memory.kept_bytes) == (0, 0, 0)
         await asyncio.sleep(0.01)
         assert asyncio.all_tasks() == {asyncio.current_task()}, "a task outlives its session"

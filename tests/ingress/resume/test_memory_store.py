@@ -82,7 +82,7 @@ def test_a_confirmed_token_voids_those_before_and_what_was_parked(store: MemoryS
     store.hold("s", title(T2, serial=9), 1)
     with pytest.raises(ClaimRefused):
         claim(store, T1, T3, 2)
-    assert store.parked_bytes == 0
+    assert store.kept_bytes == 0
     assert claim(store, T2, T3, 2, orphaned=True).parked is None
 
 
@@ -145,10 +145,10 @@ def test_the_oldest_parked_leave_at_the_bound_of_bytes() -> None:
     big = Parked(control=(numbered(1, "\u20ac" * 400),), control_seq=1)  # 1200 bytes and 512
     for n in range(5):
         store.park(f"s{n}", title(hash_token(str(n))), big, n)
-        assert store.parked_bytes <= 5000
+        assert store.kept_bytes <= 5000
     assert [store.knows(f"s{n}") for n in range(5)] == [False, False, False, True, True]
     store.park("huge", title(), replace(big, control=(numbered(1, "x" * 9000),)), 6)
-    assert (store.parked, store.parked_bytes) == (0, 0), "not even one that is too big alone"
+    assert (store.parked, store.kept_bytes) == (0, 0), "not even one that is too big alone"
 
 
 def heir(store: MemoryStore, now: float, max_bytes: int = 1) -> MemoryStore:
@@ -227,11 +227,11 @@ def test_the_store_is_bounded_and_its_count_is_right_whatever_is_asked(
                 now += n
                 store.expire(now)
         kept = [*store._held.values(), *store._parked.values()]
-        assert store.parked_bytes == sum(r.parked.size_bytes for r in kept if r.parked)
+        assert store.kept_bytes == sum(r.parked.size_bytes for r in kept if r.parked)
         assert store.parked <= 2
         assert not store._held.keys() & store._parked.keys()
     store.expire(now + 10)
-    assert (store.held, store.parked, store.parked_bytes) == (0, 0, 0)
+    assert (store.held, store.parked, store.kept_bytes) == (0, 0, 0)
 
 
 def test_a_store_says_whether_it_keeps_what_it_was_left(store: MemoryStore) -> None:
