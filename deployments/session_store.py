@@ -1,5 +1,7 @@
 """The session store: one replica that keeps detached sessions and tickets in memory, its handle.
 
+What it keeps of whom, and who loses first where it is full: ``ingress.resume.memory_store``.
+
 A redeploy replaces every replica of the application, this one too: its code
 version covers the whole yaml entry. So the replica that goes hands its records
 to the one that comes, which runs before (``max_surge_percent``), and passes on

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, islice, takewhile
 from typing import Literal
 
 from ingress.resume.parked import Claim, ClaimRefused, OthersSession, Parked, Renewal, Title
@@ -30,6 +30,9 @@ from ingress.resume.record import Ended, Ends, Heirloom, Record
 from ingress.resume.shares import Shares
 
 Bound = Literal["number", "bytes"]
+
+_AT_ONCE = 1024  # sessions that one call lets go: some ms
+_A_PORTION = 256  # sessions that a successor takes over in one call
 
 
 class MemoryStore:
@@ -96,7 +99,7 @@ class MemoryStore:
         """
         self.expire(now)
         record = self._find(session)
-        if record is None or not record.title.admits(token, origin):
+        if record is None or self._is_old(record, now) or not record.title.admits(token, origin):
             raise ClaimRefused("the session is not there any more; a new one was started")
         if record.title.principal != principal:
             raise OthersSession("the session is another principal's; a new one was started")
@@ -132,7 +135,10 @@ class MemoryStore:
         return self._find(session) is not None
 
     def portions(self, now: float, max_bytes: int) -> Iterator[list[Heirloom]]:
-        """Everything that is kept, for another store to adopt, in portions of about that size."""
+        """Everything that is kept, for another store to adopt, in portions of about that size.
+
+        Of many small ones so many a portion, that neither store is long at it.
+        """
         portion: list[Heirloom] = []
         size = 0
         held = (Heirloom(session, record.at(now), True) for session, record in self._held.items())
@@ -140,7 +146,7 @@ class MemoryStore:
         for heirloom in chain(self._ends.heirlooms(), held, parked):
             portion.append(heirloom)
             size += heirloom.left.size_bytes
-            if size >= max_bytes:
+            if size >= max_bytes or len(portion) >= _A_PORTION:
                 yield portion
                 portion, size = [], 0
         if portion:
@@ -161,15 +167,27 @@ class MemoryStore:
         self.expire(now)
 
     def expire(self, now: float) -> None:
-        """Remove what nobody renewed or claimed in time, and what is past the bounds."""
+        """Remove what nobody renewed or claimed in time, so many at a time; the rest is next."""
         self._ends.expire(now)
         for records in (self._held, self._parked):
-            while records and next(iter(records.values())).renewed_at <= now - self._ttl_s:
-                self._remove(next(iter(records)))
-        while self.parked > self._max_parked:
-            self._evict(self._shares.first_by_number(), "number")
-        while self.kept_bytes > self._max_parked_bytes:
-            self._evict(self._shares.first_by_bytes(), "bytes")
+            old = takewhile(lambda item: self._is_old(item[1], now), records.items())
+            for session, _ in list(islice(old, _AT_ONCE)):
+                self._remove(session)
+
+    def _is_old(self, record: Record, now: float) -> bool:
+        return record.renewed_at <= now - self._ttl_s
+
+    def _make_room(self, newcomer: str) -> None:
+        """Keep the bounds; the newcomer leaves itself if too many others would have to."""
+        for _ in range(_AT_ONCE):
+            if self.parked > self._max_parked:
+                self._evict(self._shares.first_by_number(), "number")
+            elif self.kept_bytes > self._max_parked_bytes:
+                self._evict(self._shares.first_by_bytes(), "bytes")
+            else:
+                return
+        self._remove(newcomer)
+        self._on_evicted("bytes")
 
     def _evict(self, session: str, bound: Bound) -> None:
         """Let a session go; one that is being resumed first loses what was parked."""
@@ -203,6 +221,7 @@ class MemoryStore:
         self._parked.pop(session, None)
         records[session] = record
         self._count(records, session)
+        self._make_room(session)
 
     def _count(self, records: OrderedDict[str, Record], session: str) -> None:
         """Put what a record takes down to its owner."""

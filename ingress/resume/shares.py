@@ -52,7 +52,7 @@ class _Kept(NamedTuple):
 
 @dataclass(slots=True)
 class _Share:
-    """What one owner keeps: for each kind its sessions, oldest first, each with its age's number."""
+    """What one owner keeps: by kind, its sessions, oldest first, and numbers that grow with time."""
 
     lines: dict[Kind, OrderedDict[str, int]] = field(default_factory=dict)
     size_bytes: int = _OWNER_BYTES
