@@ -52,7 +52,7 @@ class _Kept(NamedTuple):
 
 @dataclass(slots=True)
 class _Share:
-    """What one owner keeps: by kind, its sessions, oldest first, and numbers that grow with time."""
+    """What one owner keeps: by kind, its sessions, oldest first, with their numbers in time."""
 
     lines: dict[Kind, OrderedDict[str, int]] = field(default_factory=dict)
     size_bytes: int = _OWNER_BYTES
