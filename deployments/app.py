@@ -67,7 +67,7 @@ def build(args: AppArgs) -> Application:
     ingress = serve.deployment(
         name="ingress",
         num_replicas=args.ingress.replicas,
-        max_ongoing_requests=2 * _places(args),
+        max_ongoing_requests=2 * (_places(args) + args.ingress.http.max_requests),
         graceful_shutdown_timeout_s=args.ingress.drain.grace_s,
         max_surge_percent=_SUCCESSORS_FIRST,
         **_STOPS,

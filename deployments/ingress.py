@@ -11,6 +11,7 @@ FastAPI cannot resolve their annotations as strings in the replica.
 import asyncio
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from deployments.manners import Manners, knock_of, refusal, turn_away
 from deployments.metrics.census import ReplicaCensus
 from deployments.metrics.exposition import Exposition, Families
 from deployments.metrics.gathering import Gathering
-from deployments.picture import OPENAPI, PictureRefused, answer, flown, read_body, read_query
+from deployments.picture import OPENAPI, PictureRefused, answer, flown, read_picture, read_query
 from deployments.readiness import Readiness
 from deployments.serve.handles import apart, each_outcome
 from deployments.serve.logs import adopt_serve_logging
@@ -192,8 +193,8 @@ class Ingress:
         """Every session of every replica, for the operator: state, age, mode, fps, credit."""
         if not self.gate.is_operator(knock_of(request.scope)):
             return self._for_the_operator()
-        asked = apart(self._siblings.broadcast, "sessions_here")
-        replicas = await each_outcome(asked, self._service.settings.metrics.gather_timeout_s)
+        ask = partial(apart, self._siblings.broadcast, "sessions_here")
+        replicas = await each_outcome(ask, self._service.settings.metrics.gather_timeout_s)
         answered = [sessions for sessions in replicas if isinstance(sessions, list)]
         return JSONResponse(
             {
@@ -223,12 +224,13 @@ class Ingress:
     @api.post("/api/segment", openapi_extra=OPENAPI, response_class=Response)
     async def segment(self, request: Request) -> Response:
         """One picture in, one mask, overlay or matte out; the payloads are those of the stream."""
-        service = self._service
+        service, settings = self._service, self._service.settings
         try:
             # Who may not is not read at all.
-            self.gate.sign_in_by_header(knock_of(request.scope))
+            self.gate.picture(knock_of(request.scope))
             # The body first: refused for its query alone, an upload under way would be reset.
-            image = await read_body(request, service.settings.limits.max_frame_bytes)
+            with self.gate.counted():
+                image = await read_picture(request, settings.limits, settings.http)
             mode, frame_view = read_query(request.query_params, service)
             shot = SingleFrame(image, frame_view, mode)
             return answer(await flown(shot, service), service)

@@ -6,12 +6,13 @@ never runs with modules of two versions; other answers are not kept at all.
 
 Other pages may read answers where they may open a WebSocket (``ingress.admission.origin``); a page
 that may not is refused where it would make the server work. Probes are answered whatever name they
-ask for.
+ask for, and like scrapes however many requests are under way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from starlette.datastructures import MutableHeaders
@@ -38,7 +39,7 @@ HEADERS: Mapping[str, str] = {
 }
 _KEPT, _NOT_KEPT = "no-cache", "no-store"
 _FILES = ("", "web")
-_PROBES = ("health", "ready")
+_PROBES, _SCRAPES = ("health", "ready"), ("metrics",)
 _SAFE = frozenset({"GET", "HEAD"})
 
 
@@ -66,21 +67,31 @@ class Manners:
                 headers.add_vary_header("Origin")
             await send(message)
 
-        answer = None if room in _PROBES else _early(gate, knock, scope["method"])
-        await (answer or self._app)(scope, receive, polite)
+        if room in _PROBES:
+            await self._app(scope, receive, polite)
+            return
+        with ExitStack() as place:
+            try:
+                caller = gate.check(_without_harmless_origin(knock, scope["method"]))
+                if room not in _SCRAPES:
+                    place.enter_context(gate.request(caller))
+            except Refused as refused:
+                await refusal(refused)(scope, receive, polite)
+                return
+            answer = Response(status_code=204) if _asks_whether_it_may(knock, scope) else self._app
+            await answer(scope, receive, polite)
 
 
-def _early(gate: Gate, knock: Knock, method: str) -> Response | None:
-    """The answer that no route gives: to a page that may not ask, or asks whether it may."""
-    if method in _SAFE and "origin" in knock.headers:
-        headers = {name: value for name, value in knock.headers.items() if name != "origin"}
-        knock = Knock(knock.peer, headers, knock.scheme)
-    try:
-        gate.check(knock)
-    except Refused as refused:
-        return refusal(refused)
-    asks = method == "OPTIONS" and "access-control-request-method" in knock.headers
-    return Response(status_code=204) if asks else None
+def _without_harmless_origin(knock: Knock, method: str) -> Knock:
+    """Any page may have what makes the server do nothing, and read it only where it may."""
+    if method not in _SAFE or "origin" not in knock.headers:
+        return knock
+    headers = {name: value for name, value in knock.headers.items() if name != "origin"}
+    return Knock(knock.peer, headers, knock.scheme)
+
+
+def _asks_whether_it_may(knock: Knock, scope: Scope) -> bool:
+    return scope["method"] == "OPTIONS" and "access-control-request-method" in knock.headers
 
 
 def refusal(refused: Refused) -> JSONResponse:

@@ -15,13 +15,13 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import ValidationError
-from ray.exceptions import RayError
-from starlette.requests import ClientDisconnect
 
+from deployments.body import BodyTooBig, ClientLeft, read_body
 from ingress.dispatch.flight import Flight
 from ingress.service import Service
 from ingress.session.dialects import background_free
 from ingress.session.single import SingleFrame
+from ingress.settings import Http, SessionLimits
 from ingress.wire.explain import explain, nearest
 from ingress.wire.words import ErrorCode
 from models.view import UnknownClass, View
@@ -29,7 +29,6 @@ from models.work import FrameFailure, FrameResult
 
 _MEDIA_TYPES = ("image/jpeg", "image/png", "image/webp")
 _CLASS_ID = re.compile(r"[0-9]{1,9}").fullmatch  # int() raises at some thousand digits
-_READ_ON = 4  # times the largest picture
 _CLIENT_CLOSED = 499  # nginx's status for a client that left; nobody reads it
 
 Parameter = dict[str, Any]
@@ -70,38 +69,19 @@ def read_query(query: Mapping[str, str], service: Service) -> tuple[str, View]:
     return mode, view
 
 
-async def read_body(request: Request, max_bytes: int) -> bytes:
-    """The body, held no further than ``max_bytes``; raises PictureRefused.
-
-    What is too big is read on and let go, up to a bound: a connection that closes on a client
-    in the middle of its upload is reset, and the reset may overtake the refusal (RFC 9112
-    section 9.6).
-    """
-    too_big = PictureRefused(
-        413,
-        ErrorCode.FRAME_REJECTED,
-        f"the picture is too big; at most {max_bytes} bytes are taken",
-    )
-    bound = _READ_ON * max_bytes
-    if int(request.headers.get("content-length", 0)) > bound:
-        raise too_big
-    body, received = bytearray(), 0
+async def read_picture(request: Request, limits: SessionLimits, http: Http) -> bytes:
+    """The picture in the body; raises PictureRefused, and Refused where it comes too slowly."""
     try:
-        async for chunk in request.stream():
-            received += len(chunk)
-            if received > bound:
-                raise too_big
-            if received <= max_bytes:
-                body += chunk
-    except (ClientDisconnect, RayError):  # the latter where Serve's proxy gave up first
+        picture = await read_body(request, limits.max_frame_bytes, http)
+    except BodyTooBig:
+        why = f"the picture is too big; at most {limits.max_frame_bytes} bytes are taken"
+        raise PictureRefused(413, ErrorCode.FRAME_REJECTED, why) from None
+    except ClientLeft:
         raise PictureRefused(_CLIENT_CLOSED, ErrorCode.BAD_MESSAGE, "the client left") from None
-    if received > max_bytes:
-        raise too_big
-    if not body:
-        raise PictureRefused(
-            400, ErrorCode.FRAME_REJECTED, "no picture; send a JPEG, PNG or WebP as the body"
-        )
-    return bytes(body)
+    if not picture:
+        why = "no picture; send a JPEG, PNG or WebP as the body"
+        raise PictureRefused(400, ErrorCode.FRAME_REJECTED, why)
+    return picture
 
 
 async def flown(shot: SingleFrame, service: Service) -> Flight:
@@ -166,6 +146,6 @@ OPENAPI: dict[str, Any] = {
             "description": "The mask, overlay or matte; with output=none, its metadata alone.",
             "content": dict.fromkeys(_MEDIA_TYPES, _BINARY),
         },
-        **{str(status): _ERROR for status in (400, 404, 413, 422, 503)},
+        **{str(status): _ERROR for status in (400, 401, 403, 404, 408, 413, 422, 429, 503)},
     },
 }

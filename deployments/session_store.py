@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, get_args
 
 from ray import serve
@@ -191,8 +192,8 @@ class StoreHandle:
         return answer
 
     async def release(self, session: str) -> bool:
-        broadcast = apart(self._ingress.broadcast, "release", session)
-        outcomes = await each_outcome(broadcast, self._timeout_s)
+        ask = partial(apart, self._ingress.broadcast, "release", session)
+        outcomes = await each_outcome(ask, self._timeout_s)
         if all(isinstance(outcome, BaseException) for outcome in outcomes):
             kinds = ", ".join(sorted({type(outcome).__name__ for outcome in outcomes}))
             raise StoreLost(f"no ingress replica answers ({kinds})")

@@ -94,7 +94,7 @@ WAY = (
         (
             Step(
                 "ingress/dispatch/dispatcher.py",
-                "a free call takes one frame of each waiting session, fewest turns first",
+                "a free call takes one frame of each waiting session, those first who cost least",
             ),
         ),
         (Step("ingress/dispatch/dispatcher.py", "every flight lands once"),),

@@ -25,6 +25,16 @@ class Bucket:
         self._fill(now)
         return max(0.0, -self._tokens / self._rate_per_s)
 
+    def missing_s(self, tokens: float, now: float) -> float:
+        """Seconds until ``tokens`` are there; 0 where they are."""
+        self._fill(now)
+        return max(0.0, (tokens - self._tokens) / self._rate_per_s)
+
+    def is_full(self, now: float) -> bool:
+        """Whether a new one would be the same."""
+        self._fill(now)
+        return self._tokens >= self._burst
+
     def _fill(self, now: float) -> None:
         self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate_per_s)
         self._at = now

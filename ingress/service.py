@@ -74,6 +74,7 @@ class Service:
         roll = Roll(self.store, self.settings.resume.ttl_s / 3)
         gate = Gate(
             self.settings.admission,
+            self.settings.http,
             self.settings.listens_on,
             self.authentication,
             self.tickets,

@@ -179,6 +179,33 @@ class Drain(Settings):
     )
 
 
+class Http(Settings):
+    """What requests of HTTP may take; every number is of one ingress replica."""
+
+    max_requests: int = Field(
+        64,
+        ge=1,
+        le=16_384,
+        description="Under way at once, probes and scrapes aside; then HTTP 503. Sessions have "
+        "places of their own.",
+    )
+    requests_per_address: int = Field(
+        16, ge=1, description="The same of one address: HTTP 429. Loopback is free."
+    )
+    pictures_per_s: float = Field(
+        20.0, gt=0, description="Of one principal, or else one address: HTTP 429. Loopback is free."
+    )
+    pictures_burst: float = Field(60.0, ge=1, description="So many of them at once.")
+    head_timeout_s: float = Field(
+        10.0, gt=0, le=600, description="Until the head of a request, or a handshake, has come."
+    )
+    body_timeout_s: float = Field(120.0, gt=0, description="Until its body has; then HTTP 408.")
+    body_bytes_per_s: float = Field(
+        1024.0, ge=0, description="Must come of a body; less is HTTP 408."
+    )
+    body_stall_s: float = Field(10.0, gt=0, description="Over so long.")
+
+
 class Batching(Settings):
     """How waiting sessions become calls, per mode."""
 
@@ -207,6 +234,7 @@ class Connections(Settings):
     limits: SessionLimits = SessionLimits()
     batching: Batching = Batching()
     admission: Admission = Admission()
+    http: Http = Http()
     metrics: Scraping = Scraping()
     resume: Resume = Resume()
     drain: Drain = Drain()

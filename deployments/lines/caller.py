@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import ray
@@ -80,8 +81,8 @@ class Caller:
         began_at = self._looked_at = asyncio.get_running_loop().time()
         for replica in [name for name, line in self._lines.items() if not line.is_open]:
             del self._lines[replica]
-        asked = apart(self._handle.broadcast, "address", ray.util.get_node_ip_address())
-        answers = await each_outcome(asked, _ASK_S)
+        ask = partial(apart, self._handle.broadcast, "address", ray.util.get_node_ip_address())
+        answers = await each_outcome(ask, _ASK_S)
         addresses = [answer for answer in answers if isinstance(answer, Address)]
         failed = {type(answer).__name__ for answer in answers if isinstance(answer, Exception)}
         self._seen = ", ".join(sorted(failed)) or "none is to be reached"

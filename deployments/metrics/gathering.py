@@ -17,6 +17,7 @@ import asyncio
 import logging
 from collections.abc import Iterable
 from contextvars import Context
+from functools import partial
 from typing import Any
 
 from prometheus_client import Counter
@@ -78,7 +79,8 @@ class Gathering:
 
     async def _ask(self, deployment: str, handle: DeploymentHandle[Any]) -> list[Families]:
         """What the replicas of one deployment answered in time."""
-        outcomes = await each_outcome(handle.broadcast("exposition", self._me), self._timeout_s)
+        ask = partial(handle.broadcast, "exposition", self._me)
+        outcomes = await each_outcome(ask, self._timeout_s)
         failed = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
         if deployment == self._deployment:
             # This replica takes requests a moment before its router has heard of it.

@@ -33,8 +33,10 @@ from typing import Any
 from ray import cloudpickle
 from starlette.types import ASGIApp
 
-from deployments.serve import goodbye, haproxy, headers, middleware
+from deployments.serve import goodbye, haproxy, headers, http, middleware, taking
 from deployments.serve.headers import StrangersHeaders
+from deployments.serve.http import NEEDED as _OF_HTTP
+from deployments.serve.http import PatientHttp
 from deployments.serve.middleware import DropAfterLoss, RawWebSocket, SocketPeer
 from ingress import bucket
 from ingress.settings import IngressSettings
@@ -44,18 +46,19 @@ log = logging.getLogger("segstream.equipment")
 LEASE_S = 60.0
 
 # What of uvicorn.Config is leaned on, beside the options that a kit names.
-NEEDED = ("loaded", "load", "loaded_app", "ws_protocol_class")
+NEEDED = ("loaded", "load", "loaded_app", "ws_protocol_class", "http_protocol_class")
 
 
 @dataclass(frozen=True)
 class Kit:
-    """Options of ``uvicorn.Config``, the WebSocket class, and what lies around the app.
+    """Options of ``uvicorn.Config``, the protocols' classes, and what lies around the app.
 
     ``code`` tells versions of our classes apart, ``since`` replicas by age.
     """
 
     options: Mapping[str, float]
-    traits: Mapping[str, float]  # of the WebSocket class
+    traits: Mapping[str, float]  # of the two classes
+    http: type[asyncio.Protocol]  # lies over uvicorn's
     websocket: type[asyncio.Protocol] | None  # None: uvicorn's own
     middlewares: tuple[type[Any], ...]  # the last is the outermost
     code: str
@@ -83,12 +86,14 @@ def kit_for(settings: IngressSettings, *, in_replica: bool, since: float) -> Kit
         },
         traits={
             "patience_s": limits.send_timeout_s,
+            "head_timeout_s": settings.http.head_timeout_s,
             "small_per_s": limits.small_frames_per_s,
             "small_burst": limits.small_frames_burst,
             "max_fragments": limits.max_fragments,
             "message_bytes_per_s": limits.message_bytes_per_s,
             "message_stall_s": limits.message_stall_s,
         },
+        http=PatientHttp,
         websocket=_websocket(in_replica),
         middlewares=(own, StrangersHeaders, SocketPeer),
         code=_code(),
@@ -108,6 +113,8 @@ def equip(config: Any, kit: Kit) -> None:
         config.load()
     if missing := [name for name in (*NEEDED, *kit.options) if not hasattr(config, name)]:
         raise AttributeError(f"uvicorn.Config has no {', '.join(missing)}")
+    if missing := [name for name in _OF_HTTP if not hasattr(config.http_protocol_class, name)]:
+        raise AttributeError(f"uvicorn's HTTP has no {', '.join(missing)}")
     # Not a class of ours: the one who put it there may have had other code.
     worn = getattr(config, "segstream", None)
     now, since = time.monotonic(), kit.since
@@ -116,18 +123,21 @@ def equip(config: Any, kit: Kit) -> None:
     elif worn and kit.since < worn.since and now < worn.renewed_at + LEASE_S:
         return
     else:
-        worn = SimpleNamespace(key=kit.key, app=worn.app if worn else config.loaded_app)
-        _put_on(config, kit, worn.app)
+        app = worn.app if worn else config.loaded_app
+        protocol = getattr(worn, "http", config.http_protocol_class)
+        worn = SimpleNamespace(key=kit.key, app=app, http=protocol)
+        _put_on(config, kit, app, protocol)
     worn.since, worn.renewed_at = since, now
     config.segstream = worn
 
 
-def _put_on(config: Any, kit: Kit, app: ASGIApp) -> None:
+def _put_on(config: Any, kit: Kit, app: ASGIApp, protocol: type[asyncio.Protocol]) -> None:
     for name, value in kit.options.items():
         setattr(config, name, value)
     if kit.websocket:
         ours = type(kit.websocket.__name__, (kit.websocket,), dict(kit.traits))
         config.ws_protocol_class = ours
+    config.http_protocol_class = type(kit.http.__name__, (kit.http, protocol), dict(kit.traits))
     for wrap in kit.middlewares:
         app = wrap(app)
     config.loaded_app = app
@@ -166,7 +176,9 @@ _SHIPPED = (
     goodbye.__name__,
     haproxy.__name__,
     headers.__name__,
+    http.__name__,
     middleware.__name__,
+    taking.__name__,
     _UNDERWAY,
     _WEBSOCKET,
 )

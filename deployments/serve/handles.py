@@ -99,18 +99,21 @@ def apart(remote: Callable[..., Call], *details: Any, **options: Any) -> Call:
     return Context().run(remote, *details, **options)
 
 
-async def each_outcome(broadcast: DeploymentBroadcastResponse, timeout_s: float) -> list[Any]:
-    """What each replica answered to a broadcast, or the exception that stands for its answer.
+async def each_outcome(
+    ask: Callable[[], DeploymentBroadcastResponse], timeout_s: float
+) -> list[Any]:
+    """What each replica answered to the broadcast that ``ask`` makes, or the exception instead.
 
     Serve's own ``results_async`` loses every answer where one is late. Its parts, one call
     per replica, are private; where a new Ray moved them, it is all or nothing. Where the calls
     could not be sent, one exception says why.
     """
-    calls_of = getattr(broadcast, "_fetch_replica_results_async", None)
     deadline = asyncio.get_running_loop().time() + timeout_s
     try:
         async with asyncio.timeout_at(deadline):
             with answered("a broadcast"):
+                broadcast = ask()
+                calls_of = getattr(broadcast, "_fetch_replica_results_async", None)
                 if calls_of is None:
                     return await broadcast.results_async(return_exceptions=True)
                 calls = await calls_of()

@@ -36,12 +36,12 @@ from __future__ import annotations
 import asyncio
 import socket
 from contextlib import suppress
-from math import inf
 from typing import Any
 
 from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from deployments.serve.taking import Taking
 from deployments.serve.underway import Underway
 from ingress.bucket import Bucket
 from ingress.disconnects import DISCONNECTS
@@ -94,11 +94,8 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._stall: asyncio.TimerHandle | None = None
         self._farewell: asyncio.TimerHandle | None = None
         self._more: asyncio.Handle | None = None
-        self._untaken_bytes = 0
-        self._took_at = -inf
         self._unread = bytearray()
         self._in_slice = self._fragments = 0
         self._small = Bucket(self.small_per_s, self.small_burst)
@@ -107,6 +104,7 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        self._taking = Taking(transport, self.patience_s, self._stalled, self._progressed)
         sock = transport.get_extra_info("socket")
         with suppress(OSError, AttributeError):  # not TCP, or a system that lacks it
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
@@ -229,34 +227,15 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._untaken_bytes = self.transport.get_write_buffer_size()
-        self._took_at = self.loop.time()
-        self._watch_taking()
-
-    def _watch_taking(self) -> None:
-        self._stall = self.loop.call_later(self.patience_s / 4, self._look)
-
-    def _look(self) -> None:
-        """Whether the peer has taken something of the buffer since the last look."""
-        left, now = self.transport.get_write_buffer_size(), self.loop.time()
-        if left < self._untaken_bytes:
-            self._took_at = now
-            self._put({"type": "websocket.receive", PROGRESS: True})
-        self._untaken_bytes = left
-        if now >= self._took_at + self.patience_s:
-            self._stalled()
-        else:
-            self._watch_taking()
+        self._taking.begin()
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._took_at = self.loop.time()
-        if self._stall:
-            self._stall.cancel()
+        self._taking.end()
 
     def keepalive_timeout(self) -> None:
         closing = self.close_sent or self.transport.is_closing()
-        if not closing and self._takes():
+        if not closing and self._taking.is_lately:
             self.pong_timer = self.loop.call_later(self.ping_timeout or 0, self.keepalive_timeout)
             return
         if closing:
@@ -281,12 +260,13 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        for timer in (self._stall, self._farewell, self._more, self._slow):
+        self._taking.cancel()
+        for timer in (self._farewell, self._more, self._slow):
             if timer:
                 timer.cancel()
 
-    def _takes(self) -> bool:
-        return self.loop.time() < self._took_at + self.patience_s
+    def _progressed(self) -> None:
+        self._put({"type": "websocket.receive", PROGRESS: True})
 
     def _stalled(self) -> None:
         self._tell("slow_consumer", 1006, f"the socket took nothing for {self.patience_s:g} s")

@@ -13,7 +13,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from ingress.admission.addresses import Addresses, Caller, is_loopback
@@ -27,8 +27,10 @@ from ingress.admission.principals import (
 )
 from ingress.admission.quotas import Quotas
 from ingress.admission.refusal import Refused
+from ingress.admission.requests import Requests
 from ingress.admission.tickets import PREFIX, TicketBook, hash_ticket, new_ticket
 from ingress.policy import Admission
+from ingress.settings import Http
 from ingress.wire.words import PLAIN_SUBPROTOCOL, SUBPROTOCOL, TICKET_SUBPROTOCOL, Dialect
 
 log = logging.getLogger("segstream.gate")
@@ -71,6 +73,7 @@ class Gate:
     def __init__(
         self,
         settings: Admission,
+        http: Http,
         listens_on: str | None,
         authentication: Authentication | None,
         tickets: TicketBook | None,
@@ -79,6 +82,7 @@ class Gate:
     ) -> None:
         """``authentication`` None: nobody is asked. ``count`` is told the name of each refusal."""
         self.quotas = Quotas(settings)
+        self._requests = Requests(http)
         self.on_loopback = is_loopback(listens_on)
         self._settings = settings
         self._authentication = authentication
@@ -128,6 +132,21 @@ class Gate:
     def allows_page(self, knock: Knock) -> bool:
         """Whether the page that sent this may read the answer (CORS)."""
         return self._origins.allows(knock.headers.get("origin"), self.caller(knock))
+
+    @contextmanager
+    def request(self, caller: Caller) -> Iterator[None]:
+        """A place for a request of HTTP, for as long as it lasts; raises Refused."""
+        with ExitStack() as place:
+            with self.counted():
+                place.enter_context(self._requests.place(caller.key))
+            yield
+
+    def picture(self, knock: Knock) -> None:
+        """Whether who sends a picture by HTTP may, now; raises Refused."""
+        principal = self.sign_in_by_header(knock)
+        asker = f"as {principal.name}" if principal else self.caller(knock).key
+        with self.counted():
+            self._requests.picture(asker)
 
     def sign_in_by_header(self, knock: Knock) -> Principal | None:
         """Who sends a request of HTTP; None where nobody is asked; raises Refused."""

@@ -1,9 +1,9 @@
 """The table of refusals: every way in which a client is kept out.
 
-The set is closed. The name of a row is the label of ``segstream_ws_handshakes_rejected_total``;
-before accept the client gets its HTTP status (RFC 9110: 401, 403, 429, 503), after it the row of
-the disconnect table. Each sentence says what was wrong and what to do, and nothing of what the
-server knows: not which token is near, not whose a session is.
+The set is closed. The name of a row is the label of ``segstream_ws_handshakes_rejected_total``,
+which counts other requests, too; before accept the client gets its HTTP status (RFC 9110: 401, 403,
+408, 429, 503), after it the row of the disconnect table. Each sentence says what was wrong and what
+to do, and nothing of what the server knows: not which token is near, not whose a session is.
 """
 
 from __future__ import annotations
@@ -61,6 +61,18 @@ _ROWS = (
     _full("address_sessions", 429, "this address has as many sessions as it may; end one"),
     _full("address_ungreeted", 429, "this address has too many connections without a hello"),
     _full("principal_sessions", 429, "this principal has as many sessions as it may; end one"),
+    _full("address_requests", 429, "this address has too many requests under way; await some"),
+    _full(
+        "pictures", 429, "pictures come faster than they may from here; a stream has no such rate"
+    ),
+    Refusal(
+        "body_slow",
+        408,
+        ErrorCode.BAD_MESSAGE,
+        "policy_violation",
+        "the body came too slowly; send it again, faster or smaller",
+    ),
+    _full("requests", 503, "too many requests are under way; try again in a moment"),
     _full("ungreeted", 503, "too many connections wait for their hello; try again in a moment"),
     _full("sessions", 503, "all sessions are taken; try again in a moment"),
     _full("store_lost", 503, "tickets cannot be checked at the moment; try again"),
@@ -70,11 +82,15 @@ REFUSALS: Mapping[str, Refusal] = MappingProxyType({row.name: row for row in _RO
 
 
 class Refused(Exception):
-    """A client is kept out; ``hint`` goes to it beside the row's own words."""
+    """A client is kept out; ``hint`` goes to it beside the row's own words.
 
-    def __init__(self, name: str, hint: str = "") -> None:
+    ``retry_s`` stands for the row's, where it is known better.
+    """
+
+    def __init__(self, name: str, hint: str = "", *, retry_s: int | None = None) -> None:
         super().__init__(name)
         self.refusal = REFUSALS[name]
+        self._retry_s = self.refusal.retry_s if retry_s is None else retry_s
         self.words = f"{self.refusal.words}; {hint}" if hint else self.refusal.words
 
     def disconnect(self) -> Disconnect:
@@ -85,7 +101,9 @@ class Refused(Exception):
         """What a response with this status must carry (RFC 6750 section 3, RFC 6585 section 4)."""
         if self.refusal.status == 401:
             return {"www-authenticate": "Bearer"}
-        return {} if self.refusal.retry_s is None else {"retry-after": str(self.refusal.retry_s)}
+        if self.refusal.status == 408:
+            return {"connection": "close"}  # RFC 9110 section 15.5.9
+        return {} if self._retry_s is None else {"retry-after": str(self._retry_s)}
 
     def body(self) -> dict[str, dict[str, str]]:
         """The JSON of that response."""

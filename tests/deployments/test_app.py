@@ -47,8 +47,8 @@ def test_pools_share_the_gpus_of_a_cluster(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_apps_own_session_limit_comes_before_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     admission = {"max_sessions": 50, "returning_sessions": 10, "max_ungreeted": 5}
-    args = {"ingress": {"admission": admission}}
-    assert graph(args, 0, monkeypatch)["ingress"].max_ongoing_requests == 2 * (50 + 10 + 5)
+    args = {"ingress": {"admission": admission, "http": {"max_requests": 7}}}
+    assert graph(args, 0, monkeypatch)["ingress"].max_ongoing_requests == 2 * (50 + 10 + 5 + 7)
 
 
 def test_every_request_that_an_ingress_may_make_of_a_segmenter_has_a_place(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from typing import Any
 
@@ -13,6 +14,7 @@ from deployments.manners import HEADERS, Manners, knock_of
 from deployments.serve.middleware import PEER
 from ingress.admission.gate import Gate
 from ingress.policy import Admission
+from ingress.settings import Http
 
 
 class Behind:
@@ -23,7 +25,7 @@ class Behind:
         self.counted = Counter[str]()
         admission = Admission.model_validate(settings)
         count = lambda name: self.counted.update([name])  # noqa: E731
-        gate = Gate(admission, listens_on, None, None, None, count)
+        gate = Gate(admission, Http(max_requests=1), listens_on, None, None, None, count)
         self.manners = Manners(self._routes, lambda: gate)
 
     async def _routes(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -130,3 +132,27 @@ def test_a_knock_has_the_peer_of_the_socket_and_joined_headers() -> None:
     del scope["extensions"]
     assert knock_of(scope).peer == "6.6.6.6"
     assert knock_of({**scope, "client": None}).peer is None
+
+
+async def test_requests_have_places_and_probes_and_scrapes_need_none() -> None:
+    behind = Behind()
+    inside, leave = asyncio.Event(), asyncio.Event()
+
+    async def stay(scope: Scope, receive: Receive, send: Send) -> None:
+        inside.set()
+        await leave.wait()
+        await PlainTextResponse("said")(scope, receive, send)
+
+    behind.manners._app, routes = stay, behind.manners._app
+    first = asyncio.create_task(behind.ask())
+    await inside.wait()
+    behind.manners._app = routes
+    status, headers, body = await behind.ask("/api/segment", "POST")
+    assert (status, headers["retry-after"]) == (503, "5")
+    assert b"too many requests are under way" in body
+    for path in ("/health", "/ready", "/metrics"):
+        assert (await behind.ask(path))[0] == 200
+    leave.set()
+    assert (await first)[0] == 200
+    assert (await behind.ask())[0] == 200
+    assert behind.counted == {"requests": 1}

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from ray.exceptions import TaskCancelledError
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.types import Message
 
-from deployments.picture import OPENAPI, PictureRefused, answer, flown, read_body, read_query
+from deployments.picture import OPENAPI, PictureRefused, answer, flown, read_picture, read_query
 from ingress.dispatch.flight import AnalysisFailed, Flight
 from ingress.session.single import SingleFrame
+from ingress.settings import Http, SessionLimits
 from ingress.wire.pictures import Frame
 from models.view import View
 from models.work import FrameFailure, FrameOutcome, FrameRequest, FrameResult
@@ -92,74 +91,29 @@ def test_a_query_that_cannot_be_is_refused_in_words(
 # ------------------------------------------------------------------ the body
 
 
-class Upload:
-    """A request whose body comes in ``chunks``; counts those that were read."""
+def upload(*messages: Message) -> Request:
+    coming = iter(messages)
 
-    def __init__(self, *chunks: bytes, length: int | None = None, leaves: bool = False) -> None:
-        self.read = 0
-        self._messages = self._coming(chunks, leaves)
-        headers = [] if length is None else [(b"content-length", str(length).encode())]
-        self.request = Request({"type": "http", "headers": headers}, self._receive)
-
-    def _coming(self, chunks: tuple[bytes, ...], leaves: bool) -> Iterator[Message]:
-        for chunk in chunks:
-            yield {"type": "http.request", "body": chunk, "more_body": True}
-        yield {"type": "http.disconnect" if leaves else "http.request"}
-
-    async def _receive(self) -> Message:
-        self.read += 1
-        return next(self._messages)
-
-
-async def test_a_body_is_put_together_from_its_chunks() -> None:
-    assert await read_body(Upload(b"one ", b"picture").request, 11) == b"one picture"
-
-
-async def test_a_body_that_is_too_big_is_read_to_its_end_so_that_the_client_hears_why() -> None:
-    upload = Upload(*[b"x" * 10] * 10, length=100)
-    with pytest.raises(PictureRefused) as caught:
-        await read_body(upload.request, 99)
-    assert refusal(caught)[:2] == (413, "FRAME_REJECTED")
-    assert "at most 99 bytes" in str(caught.value)
-    assert upload.read == 11, "ten chunks and the end"
-
-
-async def test_a_body_that_says_it_is_far_too_big_is_not_read() -> None:
-    upload = Upload(b"x" * 100, length=101)
-    with pytest.raises(PictureRefused) as caught:
-        await read_body(upload.request, 25)
-    assert caught.value.status == 413
-    assert upload.read == 0
-
-
-@pytest.mark.parametrize("length", [None, 5])  # chunked, and one that lies
-async def test_a_body_is_read_no_further_than_four_times_the_limit(length: int | None) -> None:
-    upload = Upload(*[b"x" * 10] * 100, length=length)
-    with pytest.raises(PictureRefused) as caught:
-        await read_body(upload.request, 25)
-    assert caught.value.status == 413
-    assert upload.read == 11, "the chunk that passes 100 bytes is the last"
-
-
-async def test_no_body_is_refused_with_advice() -> None:
-    with pytest.raises(PictureRefused, match="send a JPEG, PNG or WebP") as caught:
-        await read_body(Upload().request, 100)
-    assert caught.value.status == 400
-
-
-async def test_a_client_that_leaves_in_its_upload_is_no_error_of_ours() -> None:
-    with pytest.raises(PictureRefused) as caught:
-        await read_body(Upload(b"half a pic", leaves=True).request, 100)
-    assert caught.value.status == 499
-
-
-async def test_a_proxy_that_gives_up_in_an_upload_is_no_error_of_ours() -> None:
     async def receive() -> Message:
-        raise TaskCancelledError
+        return next(coming)
 
-    with pytest.raises(PictureRefused) as caught:
-        await read_body(Request({"type": "http", "headers": []}, receive), 100)
-    assert caught.value.status == 499
+    return Request({"type": "http", "headers": []}, receive)
+
+
+@pytest.mark.parametrize(
+    ("message", "status", "words"),
+    [
+        ({"type": "http.request"}, 400, "send a JPEG, PNG or WebP"),
+        ({"type": "http.request", "body": b"x" * 2000}, 413, "at most 1024 bytes"),
+        ({"type": "http.disconnect"}, 499, "left"),
+    ],
+)
+async def test_a_body_that_is_no_picture_is_refused_in_words(
+    message: Message, status: int, words: str
+) -> None:
+    with pytest.raises(PictureRefused, match=words) as caught:
+        await read_picture(upload(message), SessionLimits(max_frame_bytes=1024), Http())
+    assert caught.value.status == status
 
 
 # ------------------------------------------------------------------ the answer

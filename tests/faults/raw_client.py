@@ -49,6 +49,7 @@ class RawClient:
         receive_buffer: int | None = None,
         greet: bool = True,
         headers: Sequence[str] = (),
+        source: str = "127.0.0.1",
     ) -> None:
         self.v1 = dialect == "v1"
         self.seq = self.ack = 0
@@ -59,6 +60,7 @@ class RawClient:
         if receive_buffer:  # before connect, or the window is settled without it
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         try:
+            self._socket.bind((source, 0))
             self._socket.connect(("127.0.0.1", port))
             self._shake_hands(port, headers)
             if greet:

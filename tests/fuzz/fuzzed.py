@@ -25,6 +25,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -92,27 +93,23 @@ def turned(step: Callable[[], Coroutine[Any, Any, T]], most_ms: float, module: s
         took.append(longest_ms)
     worst_ms[module] = max(worst_ms.get(module, 0.0), min(took))
     assert min(took) <= most_ms, f"{min(took):.0f} ms, {most_ms:.0f} are allowed"
-    if isinstance(outcome, Exception):
-        raise outcome
-    return outcome
+    return outcome()
 
 
-def _driven(step: Coroutine[Any, Any, T]) -> tuple[float, T | Exception]:
-    """Its longest turn in milliseconds, and what came of it; a refusal costs as well."""
-    longest_ms, outcome = 0.0, None
-    while True:
+def _driven(step: Coroutine[Any, Any, T]) -> tuple[float, Callable[[], T]]:
+    """Its longest turn in milliseconds, and what gives or raises what came of it."""
+    ended: Future[T] = Future()
+    longest_ms = 0.0
+    while not ended.done():
         begun = time.thread_time()
         try:
             step.send(None)
         except StopIteration as done:
-            ended, outcome = True, done.value
-        except Exception as error:
-            ended, outcome = True, error
-        else:
-            ended = False
+            ended.set_result(done.value)
+        except Exception as error:  # a refusal costs as well
+            ended.set_exception(error)
         longest_ms = max(longest_ms, 1e3 * (time.thread_time() - begun))
-        if ended:
-            return longest_ms, outcome  # type: ignore[return-value]
+    return longest_ms, ended.result
 
 
 def check_sentence(sentence: str, sent: object, most_chars: int = SENTENCE_CHARS) -> None:

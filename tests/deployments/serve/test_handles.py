@@ -45,7 +45,7 @@ def broadcast(calls: Sequence[Call]) -> DeploymentBroadcastResponse:
 
 async def test_each_replica_answers_a_broadcast_for_itself() -> None:
     calls = [Call(1), Call(None), Call(OSError("gone")), Call(4)]
-    one, late, gone, four = await each_outcome(broadcast(calls), 0.05)
+    one, late, gone, four = await each_outcome(lambda: broadcast(calls), 0.05)
     assert (one, four) == (1, 4)
     assert isinstance(late, TimeoutError)
     assert isinstance(gone, OSError)
@@ -54,7 +54,7 @@ async def test_each_replica_answers_a_broadcast_for_itself() -> None:
 
 async def test_calls_that_nobody_waits_for_any_more_are_cancelled() -> None:
     calls = [Call(None), Call(None)]
-    waiting = asyncio.create_task(each_outcome(broadcast(calls), 60))
+    waiting = asyncio.create_task(each_outcome(lambda: broadcast(calls), 60))
     await asyncio.sleep(0.01)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -73,7 +73,7 @@ async def test_where_the_private_part_moved_it_is_all_or_nothing() -> None:
             return [1, return_exceptions]
 
     moved: Any = Moved()
-    assert await each_outcome(moved, 3.0) == [1, True]
+    assert await each_outcome(lambda: moved, 3.0) == [1, True]
 
 
 @pytest.mark.parametrize("why", [ActorUnavailableError("gone", None), KeyError("a bug"), None])
@@ -85,8 +85,16 @@ async def test_where_no_call_could_be_sent_one_exception_says_why(why: Exception
             raise why or AssertionError
 
     unsent: Any = Unsent()
-    (outcome,) = await each_outcome(unsent, 0.01)
+    (outcome,) = await each_outcome(lambda: unsent, 0.01)
     assert outcome is why or (why is None and isinstance(outcome, TimeoutError))
+
+
+async def test_a_broadcast_that_cannot_even_be_made_is_an_outcome() -> None:
+    def refused() -> Any:
+        raise RuntimeError("the handle is of another loop")
+
+    (outcome,) = await each_outcome(refused, 0.01)
+    assert isinstance(outcome, RuntimeError)
 
 
 # ------------------------------------------------------------------ what a call may raise

@@ -16,6 +16,7 @@ from ingress.admission.principals import Principal, Tokens
 from ingress.admission.refusal import Refused
 from ingress.admission.tickets import PREFIX, Tickets, hash_ticket
 from ingress.policy import Admission
+from ingress.settings import Http
 from ingress.wire.words import Dialect
 
 TOKEN = "t" * 32
@@ -55,6 +56,7 @@ class Door:
         self.book, self.counted = Book(), Counter[str]()
         self.gate = Gate(
             Admission.model_validate(settings),
+            Http(pictures_per_s=1, pictures_burst=2, requests_per_address=1),
             listens_on,
             Tokens([(SHA256, "ada")]) if signing else None,
             self.book,
@@ -295,3 +297,33 @@ def test_a_request_signs_in_by_its_header() -> None:
     with pytest.raises(Refused) as caught:
         gate.sign_in_by_header(knock())
     assert caught.value.refusal.name == "token_missing"
+
+
+def test_pictures_by_http_are_counted_by_principal_and_by_address_where_nobody_is_asked() -> None:
+    door = Door()
+    for address in ("198.51.100.1", "198.51.100.2"):
+        door.gate.picture(knock(peer=address, **BEARER))
+    with pytest.raises(Refused, match="pictures"):
+        door.gate.picture(knock(peer="198.51.100.3", **BEARER))
+    door = Door(signing=False, listens_on="0.0.0.0")
+    for address in ("198.51.100.1", "198.51.100.1", "198.51.100.2"):
+        door.gate.picture(knock(peer=address))
+    with pytest.raises(Refused, match="pictures"):
+        door.gate.picture(knock(peer="198.51.100.1"))
+    for _ in range(10):
+        door.gate.picture(knock())
+    assert door.counted == {"pictures": 1}
+
+
+def test_a_request_that_finds_no_place_is_counted() -> None:
+    door = Door(signing=False, listens_on="0.0.0.0")
+    caller = door.gate.caller(knock(peer="198.51.100.1"))
+    with (
+        door.gate.request(caller),
+        pytest.raises(Refused, match="address_requests"),
+        door.gate.request(caller),
+    ):
+        raise AssertionError
+    with door.gate.request(caller):
+        pass
+    assert door.counted == {"address_requests": 1}

@@ -15,7 +15,7 @@ from tests.ingress.world import World
 def test_every_row_has_a_status_and_an_end(row: Refusal) -> None:
     refused = Refused(row.name, "a hint")
     headers = refused.headers()
-    assert row.status in (401, 403, 429, 503)
+    assert row.status in (401, 403, 408, 429, 503)
     assert ("www-authenticate" in headers) is (row.status == 401)
     assert ("retry-after" in headers) is (row.status in (429, 503))
     assert refused.body() == {"error": {"code": row.code, "message": f"{row.words}; a hint"}}

@@ -1,0 +1,100 @@
+"""Honest clients beside each attack, and beside all of them together.
+
+Four streams that are served as fast as they can be, so the machine is busy before an attack begins.
+Meanwhile the p99 of their frames is at most twice its quiet value, and none of them is silent for
+a second; the server keeps below its stated ceiling, writes at most a line per attacker and minute
+beside the lines of disconnects, and no traceback; when it is over, nobody is left.
+
+The machine is shared, and so is time on it: an attack that passes a bar is made again, with its
+quiet time, up to ``TRIES`` times. What harms does so each time.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from ingress.settings import SessionLimits
+from tests.attacks.attackers import ATTACKS, attacked
+from tests.attacks.honest import Honest, Window
+from tests.faults.books import wait_until
+from tests.serve_app import ServeApp, serve_app
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+
+PROFILES = ("fast", "bare")  # of a soak; in CI it is the application that all share
+QUIET_S, ATTACK_S = 3.0, 4.0
+WORSE, SILENT_S = 2.0, 1.0
+TRIES = 3
+_DISCONNECT = re.compile(r"session \S+ ended|connection \S+ ended")
+
+
+@pytest.fixture(
+    scope="module",
+    params=["shared", *(pytest.param(p, marks=pytest.mark.soak) for p in PROFILES)],
+)
+def app(request: pytest.FixtureRequest) -> Iterator[ServeApp]:
+    if request.param == "shared":
+        yield request.getfixturevalue("server")
+        return
+    with serve_app(request.param) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def honest(app: ServeApp) -> Iterator[Honest]:
+    with Honest(app.port) as crowd:
+        yield crowd
+
+
+def lived(honest: Honest, seconds: float) -> Window:
+    since = time.monotonic()
+    time.sleep(seconds)  # what is measured is a time
+    return honest.between(since, since + seconds)
+
+
+def beside(app: ServeApp, honest: Honest, *attacks: str) -> None:
+    """What the honest see while these attacks are under way is within the bars."""
+    told: list[str] = []
+    for _ in range(TRIES):
+        quiet = lived(honest, QUIET_S)
+        with attacked(app.port, *attacks):
+            loud = lived(honest, ATTACK_S)
+        told.append(f"quiet {quiet}; attacked {loud}")
+        sys.stdout.write(f"\n{', '.join(attacks)}: {told[-1]}\n")
+        if loud.silent_s < SILENT_S and loud.p99_s <= WORSE * quiet.p99_s:
+            return
+    pytest.fail("\n".join(told))
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_an_attack_costs_its_share(app: ServeApp, honest: Honest, attack: str) -> None:
+    beside(app, honest, attack)
+
+
+def test_all_attacks_together_cost_theirs(app: ServeApp, honest: Honest) -> None:
+    log_began = len(app.log())
+    processes = [app.replica(name) for name in ("ingress", "segmenter-main")] + app.proxies()
+    before = sum(process.memory_info().rss for process in processes)
+    beside(app, honest, *ATTACKS)
+    grown = sum(process.memory_info().rss for process in processes) - before
+    attackers = sum(attack.count for attack in ATTACKS.values())
+    assert grown < attackers * SessionLimits().ceiling_bytes
+    new = app.log()[log_began:].splitlines()
+    beside_ends = [line for line in new if not _DISCONNECT.search(line)]
+    assert len(beside_ends) <= attackers * TRIES, beside_ends[:50]
+    assert not [line for line in new if "Traceback" in line]
+
+
+def test_nobody_is_left_and_everybody_counted(app: ServeApp, honest: Honest) -> None:
+    def balanced() -> bool:
+        opened = app.metric("segstream_ws_connections_total")
+        ended = sum(s.value for s in app.samples() if s.name == "segstream_ws_disconnects_total")
+        return opened - ended == honest.count
+
+    wait_until(balanced, "the honest alone are left", 30)
+    assert app.metric("segstream_unhandled_exceptions_total") == 0

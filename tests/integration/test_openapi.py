@@ -1,0 +1,42 @@
+"""The OpenAPI document is true: requests made from it are answered as it says, and never with 5xx.
+
+Schemathesis makes them up, those that the document allows and those that it forbids: parameters out
+of bounds, twice or of another type, other methods, bodies that are no pictures. Where a picture
+belongs it sends some that are whole and some that were tampered with (``tests.fuzz.files``).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from schemathesis.checks import CHECKS
+
+from tests.fuzz.files import pictures
+from tests.serve_app import ServeApp
+
+pytestmark = pytest.mark.integration
+
+for media_type in ("image/jpeg", "image/png", "image/webp"):
+    schemathesis.openapi.media_type(media_type, pictures() | st.binary(max_size=200))
+
+document = schemathesis.pytest.from_fixture("api")
+
+
+@pytest.fixture
+def api(server: ServeApp) -> schemathesis.BaseSchema:
+    """The document as this server hands it out."""
+    return schemathesis.openapi.from_url(f"{server.http}openapi.json")
+
+
+@document.parametrize()
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+def test_requests_made_from_the_document_are_answered_as_it_says(
+    case: schemathesis.Case[Any],
+) -> None:
+    # A picture that was tampered with is in the document's bounds, and refused.
+    tampered: list[Any] = [CHECKS.get_one("positive_data_acceptance")]
+    case.call_and_validate(timeout=30, excluded_checks=tampered)
