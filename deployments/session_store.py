@@ -1,5 +1,7 @@
 """The session store: one replica that keeps detached sessions and tickets in memory, its handle.
 
+What it keeps of whom, and who loses first where it is full: ``ingress.resume.memory_store``.
+
 A redeploy replaces every replica of the application, this one too: its code
 version covers the whole yaml entry. So the replica that goes hands its records
 to the one that comes, which runs before (``max_surge_percent``), and passes on
@@ -29,8 +31,9 @@ from ingress.admission.principals import Principal
 from ingress.admission.refusal import Refused
 from ingress.admission.tickets import Ticket, Tickets
 from ingress.policy import Admission
-from ingress.resume.memory_store import Heirloom, MemoryStore
+from ingress.resume.memory_store import MemoryStore
 from ingress.resume.parked import Claim, ClaimRefused, Parked, Renewal, StoreLost, Title
+from ingress.resume.record import Heirloom
 from ingress.settings import Resume
 from ingress.upkeep import kept_up
 
@@ -61,6 +64,7 @@ class SessionKeeper:
             ttl_s=settings.ttl_s,
             max_parked=settings.max_parked,
             max_parked_bytes=settings.max_parked_bytes,
+            on_evicted=lambda bound: self._metrics.evictions[bound].inc(),
         )
         self._tickets = Tickets(admission.ticket_s, admission.tickets_per_principal)
         self._metrics = StoreMetrics(self._store, get_args(Question))

@@ -27,6 +27,7 @@ CALL_BYTES = 255 * _MIB
 # Its answer, of a result for each frame of the largest batch, in one of at most 2**29.
 ANSWER_BYTES = 511 * _MIB
 _RESULT_EXTRA_BYTES = 64 * _KIB  # metadata, thumbnail
+_SESSION_EXTRA_BYTES = 16 * _KIB  # in the store: its title, the numbers of its results, tables
 
 
 def _in_order(window: tuple[int, int]) -> tuple[int, int]:
@@ -144,10 +145,14 @@ class Resume(Settings):
 
     ttl_s: float = Field(60.0, gt=1, le=3600, description="Between a loss and its resume.")
     ring_messages: int = Field(256, ge=8, description="Control messages kept of each session.")
-    ring_bytes: int = Field(256 * _KIB, ge=4096, description="Their size together.")
+    ring_bytes: int = Field(256 * _KIB, ge=4096, description="The memory that they take.")
     result_age_s: float = Field(2.0, ge=0, description="An older result is not sent again.")
-    max_parked: int = Field(1024, ge=1, description="Sessions kept; the oldest leave first.")
-    max_parked_bytes: int = Field(256 * _MIB, ge=_MIB, description="Their size together.")
+    max_parked: int = Field(
+        1024, ge=1, description="Sessions kept; who has most of them loses his oldest first."
+    )
+    max_parked_bytes: int = Field(
+        256 * _MIB, ge=_MIB, description="Memory for all sessions, attached ones too; likewise."
+    )
     store_timeout_s: float = Field(3.0, gt=0, description="For one answer of the session store.")
 
     @model_validator(mode="after")
@@ -269,11 +274,12 @@ class Connections(Settings):
                 f"{limits.max_result_bytes}, but an answer of a segmenter carries {ANSWER_BYTES} "
                 f"bytes; lower max_result_bytes to {most} at most, or max_batch"
             )
-        session_bytes = limits.result_message_bytes + resume.ring_bytes
+        session_bytes = limits.result_message_bytes + resume.ring_bytes + _SESSION_EXTRA_BYTES
         if resume.max_parked_bytes < session_bytes:
             yield (
                 f"resume.max_parked_bytes is {resume.max_parked_bytes}; at least {session_bytes}, "
-                "a result of limits.max_result_bytes and resume.ring_bytes, or no session is kept"
+                "a result of limits.max_result_bytes, resume.ring_bytes and what comes with them, "
+                "or no session is kept"
             )
 
 

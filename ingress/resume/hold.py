@@ -40,15 +40,12 @@ class Hold:
     @classmethod
     def fresh(
         cls, store: SessionStore, session: str, token: str, origin: str | None,
-        settings: SessionSettings, principal: str | None = None,
+        settings: SessionSettings, principal: str | None = None, address: str | None = None,
     ) -> Hold:  # fmt: skip
         """The hold on a session that is new."""
-        hold = cls(
-            store,
-            session,
-            token,
-            Title((hash_token(token),), origin, settings, principal=principal),
-        )
+        tokens = (hash_token(token),)
+        title = Title(tokens, origin, settings, principal=principal, address=address)
+        hold = cls(store, session, token, title)
         hold.write()
         return hold
 

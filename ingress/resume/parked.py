@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -27,6 +28,8 @@ from models.view import View
 
 _TOKEN_BYTES = 32
 _MAX_TOKENS = 4
+
+_TITLE_BYTES, _PARKED_BYTES, _NUMBERED_BYTES, _UNACKED_BYTES = 1000, 300, 100, 128  # of objects
 
 
 def new_token() -> str:
@@ -49,7 +52,8 @@ class Numbered:
 
     @property
     def size_bytes(self) -> int:
-        return len(self.text.encode())
+        """What it takes to keep this, in bytes of memory: text beyond ASCII is up to 4 a letter."""
+        return _NUMBERED_BYTES + sys.getsizeof(self.text)
 
 
 class ControlRing:
@@ -104,6 +108,8 @@ class Title:
         settings: mode and view in force.
         serial: grows with each write under one newest token.
         principal: who signed in, where somebody did.
+        address: the client's, as quotas count it; None where it is not known, or loopback.
+        claims: how often the session was given to a client that came back.
     """
 
     tokens: tuple[bytes, ...]
@@ -111,6 +117,22 @@ class Title:
     settings: SessionSettings
     serial: int = 1
     principal: str | None = None
+    address: str | None = None
+    claims: int = 0
+
+    @property
+    def owner(self) -> tuple[str, str | None]:
+        """Whose share of the store it takes (``ingress.resume.shares``)."""
+        if self.principal is not None:
+            return "principal", self.principal
+        return "address", self.address
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes to keep this, in bytes of memory."""
+        view = self.settings.view
+        parts = (*self.tokens, self.origin, self.principal, self.address, view.class_filter)
+        return _TITLE_BYTES + sum(sys.getsizeof(part) for part in parts if part is not None)
 
     @property
     def confirmed(self) -> bool:
@@ -129,7 +151,8 @@ class Title:
         own was still on its way here.
         """
         newer = self.tokens[: self.tokens.index(given)][: _MAX_TOKENS - 2]
-        return replace(self, tokens=(new_token, *newer, given), serial=self.serial + 1)
+        tokens = (new_token, *newer, given)
+        return replace(self, tokens=tokens, serial=self.serial + 1, claims=self.claims + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +179,7 @@ class Parked:
         last_request: id of the newest request that was received.
         debt_ms: turns that it has had in advance, in milliseconds of a segmenter's work.
         settings_only: nothing of the above is left.
+        unused: nothing of the above was there, and the settings are those of any new session.
     """
 
     control: tuple[Numbered, ...] = ()
@@ -167,12 +191,15 @@ class Parked:
     last_request: str | int | None = None
     debt_ms: float = 0.0
     settings_only: bool = False
+    unused: bool = False
 
     @property
     def size_bytes(self) -> int:
-        """What it takes to keep this, in bytes."""
-        result = len(self.newest.message) if self.newest else 0
-        return result + sum(message.size_bytes for message in self.control) + 512
+        """What it takes to keep this, in bytes of memory."""
+        result = sys.getsizeof(self.newest.message) if self.newest else 0
+        control = sum(message.size_bytes for message in self.control)
+        ints = _UNACKED_BYTES * len(self.unacked) + sys.getsizeof(self.last_request)
+        return _PARKED_BYTES + result + control + ints
 
     def control_after(self, seq: int) -> tuple[Numbered, ...] | None:
         """The control messages after ``seq``; None where some of them are not kept."""

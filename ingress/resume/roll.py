@@ -21,6 +21,8 @@ log = logging.getLogger("segstream.roll")
 
 TAKEN_OVER = "a newer connection took the session over"
 
+_AT_ONCE = 1024  # sessions that the store renews in one call: some ms
+
 
 class Attached(Protocol):
     """A session with a connection, as the roll sees it."""
@@ -111,6 +113,12 @@ class Roll:
     async def renew(self) -> None:
         """Renew all sessions in the store once; raises StoreLost."""
         held = {hold.newest_token: (session, hold) for session in self if (hold := session.hold)}
+        tokens = list(held)
+        for start in range(0, max(1, len(tokens)), _AT_ONCE):
+            portion = {token: held[token] for token in tokens[start : start + _AT_ONCE]}
+            await self._renew(portion)
+
+    async def _renew(self, held: Mapping[bytes, tuple[Attached, Hold]]) -> None:
         renewal = await self._store.renew(
             {token: hold.session for token, (_, hold) in held.items()}
         )

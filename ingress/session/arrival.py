@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from ingress.admission.gate import Visitor
 from ingress.admission.quotas import Place
@@ -162,10 +163,11 @@ class Arrival:
         self._take_place(returning=settings is not None)
         if settings is not None:
             self._commands.adopt(settings)
-        store, in_force = self._service.store, self._commands.in_force
+        visitor, in_force = self._visitor, self._commands.in_force
         hold = Hold.fresh(
-            store, self._progress.session, new_token(), self._visitor.origin, in_force, self.name
-        )
+            self._service.store, self._progress.session, new_token(), visitor.origin, in_force,
+            self.name, visitor.address,
+        )  # fmt: skip
         self._welcome(hold, hello, why=why)
 
     def _go_on(self, hello: Hello, token: str, back: Resumed) -> None:
@@ -177,7 +179,8 @@ class Arrival:
         self._commands.adopt(back.title.settings)
         self._mailbox.owe(back.parked.debt_ms)
         self._ring.restore(back.parked.control, back.parked.control_seq)
-        hold = Hold(self._service.store, back.session, token, back.title)
+        title = replace(back.title, address=self._visitor.address)
+        hold = Hold(self._service.store, back.session, token, title)
         self._welcome(hold, hello, resumed=True)
         for message in back.control:
             self._outbox.replay(message)

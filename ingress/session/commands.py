@@ -62,6 +62,12 @@ class Commands:
         self._mode_change = 0
         self._subscription: asyncio.Task[None] | None = None
         self._stats_every_s = 0.0
+        self._at_first = self.in_force
+
+    @property
+    def as_at_first(self) -> bool:
+        """Whether what is in force is what every new session begins with."""
+        return self.in_force == self._at_first
 
     @property
     def in_force(self) -> SessionSettings:

@@ -2,6 +2,9 @@
 
 What is left of a session whose end was not its client's wish goes to the store
 before the close frame leaves, so that a client which comes back at once finds it.
+That is so of a session, too, in which nothing was said: whoever looks on, or waits for a camera,
+keeps his session through a redeploy. It is marked as unused, and where its owner has more parked
+than anybody it is the first to leave: what its client then gets is what it had.
 """
 
 from __future__ import annotations
@@ -91,6 +94,7 @@ class Farewell:
         progress, hold = self._progress, self._progress.hold
         if hold is None or not disconnect.reason.kept:
             return False
+        said_nothing = not self._ring.newest and progress.said_nothing
         return await hold.park(
             replace(
                 parked,
@@ -99,6 +103,7 @@ class Farewell:
                 frame_seq=progress.frame_seq,
                 last_request=progress.last_request,
                 debt_ms=debt_ms,
+                unused=said_nothing and self._commands.as_at_first,
             )
         )
 

@@ -29,6 +29,11 @@ class Progress:
     frame_seq: int = -1
     last_request: RequestId | None = None
 
+    @property
+    def said_nothing(self) -> bool:
+        """Whether there was no frame and no request."""
+        return self.frame_seq < 0 and self.last_request is None
+
     def received(self, request: RequestId | None) -> None:
         """A request has its reply, or a task that will reply; None is one without an id."""
         if request is not None:

@@ -115,6 +115,17 @@ async def test_a_session_is_held_parked_and_claimed(cluster: Cluster, handle: St
         await claim(handle)
 
 
+async def test_sessions_that_have_to_leave_are_counted(
+    cluster: Cluster, handle: StoreHandle
+) -> None:
+    keeper = cluster.start()
+    for n in range(1025):
+        title = Title((hash_token(str(n)),), None, SessionSettings("parts", View()))
+        await keeper.ask("park", str(n), title, Parked())
+    evictions = ("segstream_store_evictions_total", {"bound": "number"})
+    assert keeper._metrics.registry.get_sample_value(*evictions) == 1
+
+
 async def test_a_ticket_is_redeemed_once_and_survives_a_redeploy(
     cluster: Cluster, handle: StoreHandle
 ) -> None:

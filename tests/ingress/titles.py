@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from ingress.resume.memory_store import MemoryStore
 from ingress.resume.parked import NewestResult, Numbered, Parked, SessionSettings, Title, hash_token
+from ingress.resume.shares import _OWNER_BYTES
 from models.view import View
 
 SETTINGS = SessionSettings("person", View())
@@ -10,8 +12,19 @@ T1, T2, T3, T4 = (hash_token(name) for name in ("t1", "t2", "t3", "t4"))
 ORIGIN = "https://page.example"
 
 
-def title(*tokens: bytes, serial: int = 1, mode: str = "person") -> Title:
-    return Title(tokens or (T1,), ORIGIN, SessionSettings(mode, View()), serial)
+def title(
+    *tokens: bytes, serial: int = 1, mode: str = "person", address: str | None = None,
+    principal: str | None = None, claims: int = 0,
+) -> Title:  # fmt: skip
+    settings = SessionSettings(mode, View())
+    return Title(tokens or (T1,), ORIGIN, settings, serial, principal, address, claims)
+
+
+def counted(store: MemoryStore) -> int:
+    """What a store keeps in bytes, counted anew: each record, and the tables of each owner."""
+    records = [*store._held.values(), *store._parked.values()]
+    owners = {record.title.owner for record in records}
+    return sum(record.size_bytes for record in records) + _OWNER_BYTES * len(owners)
 
 
 def numbered(seq: int, text: str = "x") -> Numbered:

@@ -28,9 +28,11 @@ def test_what_is_held_is_read_when_asked_and_every_series_is_there_at_zero() -> 
         return registry.get_sample_value(f"segstream_{name}", labels)
 
     assert value("sessions", state="detached") == value("store_held_sessions") == 0
-    assert value("store_parked_bytes") == value("store_claims_refused_total") == 0
+    assert value("store_kept_bytes") == value("store_claims_refused_total") == 0
     for question in ("claim", "hold"):
         assert value("store_calls_total", question=question) == 0
+    for bound in ("number", "bytes"):
+        assert value("store_evictions_total", bound=bound) == 0
     store.now = 3
     assert value("store_held_sessions") == 3
 

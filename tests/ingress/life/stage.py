@@ -23,6 +23,7 @@ from tests.ingress.life.referee import Referee
 from tests.ingress.life.replica import Replica
 from tests.ingress.life.settings import GROUPS, RENEW_S, TTL_S
 from tests.ingress.life.v1_client import Return, V1Client
+from tests.ingress.titles import counted
 from tests.virtual_time import VirtualTimeLoop
 
 LOGGERS = ("segstream.session", "segstream.roll", "segstream.dispatcher", "segstream.commands")
@@ -222,8 +223,7 @@ class Stage:
                 left = [life.reason for life in replica.lives[: replica.drained] if not life.parted]
                 assert left == [], "drained and not empty"
         memory = self.store.memory
-        records = [*memory._held.values(), *memory._parked.values()]
-        assert memory.parked_bytes == sum(r.parked.size_bytes for r in records if r.parked)
+        assert memory.kept_bytes == counted(memory)
 
     def end(self) -> None:
         """Play on until nothing is left, and clear the stage, whatever has happened."""
@@ -275,6 +275,6 @@ class Stage:
             await replica.close()
         self.store.memory.expire(self.now)
         memory = self.store.memory
-        assert (memory.held, memory.parked, memory.parked_bytes) == (0, 0, 0)
+        assert (memory.held, memory.parked, memory.kept_bytes) == (0, 0, 0)
         await asyncio.sleep(0.01)
         assert asyncio.all_tasks() == {asyncio.current_task()}, "a task outlives its session"

@@ -97,7 +97,7 @@ async def test_what_cannot_be_followed_keeps_its_settings_even_if_the_welcome_is
         assert (got.outcome, got.settings) == ("settings_only", PARTS)
         assert words in got.why or "meanwhile" in got.why
     assert (store.memory.held, store.memory.parked) == (0, 1)
-    assert store.memory.parked_bytes == 512, "nothing but the settings is kept"
+    assert store.memory._parked["s"].parked == Parked(settings_only=True), "nothing but that"
 
 
 async def test_a_store_that_is_lost_after_the_claim_costs_no_settings(store: Rolls) -> None:

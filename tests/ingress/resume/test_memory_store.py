@@ -18,7 +18,10 @@ from ingress.resume.parked import (
     Renewal,
     hash_token,
 )
-from tests.ingress.titles import ORIGIN, T1, T2, T3, T4, numbered, parked, title
+from tests.ingress.titles import ORIGIN, T1, T2, T3, T4, counted, numbered, parked, title
+
+BIG = Parked(control=(numbered(1, "x" * 50_000),), control_seq=1)
+BIG_BYTES = BIG.size_bytes
 
 
 @pytest.fixture
@@ -82,7 +85,7 @@ def test_a_confirmed_token_voids_those_before_and_what_was_parked(store: MemoryS
     store.hold("s", title(T2, serial=9), 1)
     with pytest.raises(ClaimRefused):
         claim(store, T1, T3, 2)
-    assert store.parked_bytes == 0
+    assert store._held["s"].parked is None
     assert claim(store, T2, T3, 2, orphaned=True).parked is None
 
 
@@ -141,14 +144,14 @@ def test_the_oldest_parked_leave_at_the_bound_of_number(store: MemoryStore) -> N
 
 
 def test_the_oldest_parked_leave_at_the_bound_of_bytes() -> None:
-    store = MemoryStore(ttl_s=60, max_parked=99, max_parked_bytes=5000)
-    big = Parked(control=(numbered(1, "\u20ac" * 400),), control_seq=1)  # 1200 bytes and 512
+    store = MemoryStore(ttl_s=60, max_parked=99, max_parked_bytes=2 * BIG_BYTES + 9000)
     for n in range(5):
-        store.park(f"s{n}", title(hash_token(str(n))), big, n)
-        assert store.parked_bytes <= 5000
+        store.park(f"s{n}", title(hash_token(str(n))), BIG, n)
+        assert store.kept_bytes <= 2 * BIG_BYTES + 9000
     assert [store.knows(f"s{n}") for n in range(5)] == [False, False, False, True, True]
-    store.park("huge", title(), replace(big, control=(numbered(1, "x" * 9000),)), 6)
-    assert (store.parked, store.parked_bytes) == (0, 0), "not even one that is too big alone"
+    huge = replace(BIG, control=(numbered(1, "x" * 3 * BIG_BYTES),))
+    store.park("huge", title(), huge, 6)
+    assert (store.parked, store.kept_bytes) == (0, 0), "not even one that is too big alone"
 
 
 def heir(store: MemoryStore, now: float, max_bytes: int = 1) -> MemoryStore:
@@ -179,17 +182,25 @@ def test_what_a_successor_was_told_itself_is_newer(store: MemoryStore) -> None:
 
 
 def test_portions_are_of_about_the_size_asked_for(store: MemoryStore) -> None:
-    big = Parked(control=(numbered(1, "x" * 1000),), control_seq=1)
     for n in range(3):
-        store.park(f"s{n}", title(hash_token(str(n))), big, n)
+        store.park(f"s{n}", title(hash_token(str(n))), BIG, n)
 
     def sizes(max_bytes: int) -> Iterator[int]:
         return (len(portion) for portion in store.portions(3, max_bytes))
 
     assert list(sizes(1)) == [1, 1, 1]
-    assert list(sizes(3000)) == [2, 1]
+    assert list(sizes(BIG_BYTES + 9000)) == [2, 1]
     assert list(sizes(10**9)) == [3]
     assert list(MemoryStore(ttl_s=1, max_parked=1, max_parked_bytes=1).portions(0, 1)) == []
+
+
+def test_many_small_ones_are_handed_over_so_many_at_a_time() -> None:
+    store = MemoryStore(ttl_s=60, max_parked=999, max_parked_bytes=10**9)
+    for n in range(600):
+        store.hold(f"s{n}", title(hash_token(str(n))), 0)
+        store.forget(f"e{n}", title(hash_token(f"e{n}")), 0)
+    assert max(len(portion) for portion in store.portions(0, 10**9)) == 256
+    assert sum(len(portion) for portion in store.portions(0, 10**9)) == 1200
 
 
 ACTS = st.lists(
@@ -207,10 +218,10 @@ ACTS = st.lists(
 def test_the_store_is_bounded_and_its_count_is_right_whatever_is_asked(
     acts: list[tuple[str, int, int, int]],
 ) -> None:
-    store = MemoryStore(ttl_s=10, max_parked=2, max_parked_bytes=5000)
+    store = MemoryStore(ttl_s=10, max_parked=2, max_parked_bytes=9000)
     tokens, now = (T1, T2, T3, T4), 0.0
     for act, who, token, n in acts:
-        name, owner = f"s{who}", title(tokens[token], serial=n)
+        name, owner = f"s{who}", title(tokens[token], serial=n, address=f"10.0.0.{token % 2}")
         match act:
             case "hold":
                 store.hold(name, owner, now)
@@ -226,12 +237,11 @@ def test_the_store_is_bounded_and_its_count_is_right_whatever_is_asked(
             case "wait":
                 now += n
                 store.expire(now)
-        kept = [*store._held.values(), *store._parked.values()]
-        assert store.parked_bytes == sum(r.parked.size_bytes for r in kept if r.parked)
+        assert store.kept_bytes == counted(store) <= 9000
         assert store.parked <= 2
         assert not store._held.keys() & store._parked.keys()
     store.expire(now + 10)
-    assert (store.held, store.parked, store.parked_bytes) == (0, 0, 0)
+    assert (store.held, store.parked, store.kept_bytes) == (0, 0, 0)
 
 
 def test_a_store_says_whether_it_keeps_what_it_was_left(store: MemoryStore) -> None:

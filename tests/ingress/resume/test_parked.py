@@ -78,18 +78,21 @@ def test_tokens_that_nobody_confirms_do_not_pile_up() -> None:
 
 
 def test_the_ring_keeps_the_last_messages_within_both_bounds() -> None:
-    ring = ControlRing(max_messages=3, max_bytes=10)
+    small, wide = numbered(1).size_bytes, numbered(6, "\u20ac" * 300)
+    assert wide.size_bytes > 600, "two bytes of memory each"
+    ring = ControlRing(max_messages=3, max_bytes=wide.size_bytes + small)
     for seq in range(1, 6):
         ring.append(numbered(seq))
     assert [message.seq for message in ring] == [3, 4, 5]
-    ring.append(numbered(6, "\u20ac" * 3))  # nine bytes
-    assert ([message.seq for message in ring], ring.size_bytes) == ([5, 6], 10)
-    ring.append(numbered(7, "y" * 11))
+    ring.append(wide)
+    kept = ([message.seq for message in ring], ring.size_bytes)
+    assert kept == ([5, 6], small + wide.size_bytes)
+    ring.append(numbered(7, "\U0001f600" * 300))
     assert ([message.seq for message in ring], ring.size_bytes, ring.newest) == ([], 0, 7)
 
 
 def test_a_ring_goes_on_where_a_parked_one_ended() -> None:
-    ring = ControlRing(3, 100)
+    ring = ControlRing(3, 1000)
     ring.restore([numbered(4), numbered(5)], 5)
     ring.append(numbered(6))
     assert [message.seq for message in ring] == [4, 5, 6]
@@ -100,10 +103,10 @@ def test_a_ring_goes_on_where_a_parked_one_ended() -> None:
 
 @given(sizes=st.lists(st.integers(0, 12), max_size=30), last=st.integers(0, 40))
 def test_what_follows_is_whole_or_none(sizes: list[int], last: int) -> None:
-    ring = ControlRing(5, 20)
+    ring = ControlRing(5, 3 * numbered(1).size_bytes)
     for seq, size in enumerate(sizes, 1):
         ring.append(numbered(seq, "x" * size))
-        assert ring.size_bytes <= 20
+        assert ring.size_bytes <= 3 * numbered(1).size_bytes
     after = Parked(control=tuple(ring), control_seq=ring.newest).control_after(last)
     if after is not None:
         assert [message.seq for message in after] == list(range(last + 1, len(sizes) + 1))

@@ -11,7 +11,7 @@ import pytest
 
 from ingress.disconnects import Disconnect
 from ingress.resume.hold import Hold
-from ingress.resume.parked import Parked, SessionSettings, StoreLost
+from ingress.resume.parked import Parked, Renewal, SessionSettings, StoreLost
 from ingress.resume.roll import Roll
 from ingress.settings import Resume
 from models.view import View
@@ -53,6 +53,28 @@ def store() -> FakeStore:
 @pytest.fixture
 def roll(store: FakeStore) -> Roll:
     return Roll(store, 20)
+
+
+async def test_many_are_renewed_some_at_a_time(roll: Roll, store: FakeStore) -> None:
+    asked: list[int] = []
+
+    async def renew(held: Mapping[bytes, str]) -> Renewal:
+        asked.append(len(held))
+        return Renewal(unknown=frozenset(held))
+
+    store.renew = renew  # type: ignore[method-assign]
+    await roll.renew()
+    crowd = [Attendant(store, str(n)) for n in range(2100)]
+    for one in crowd:
+        roll.add(one)
+    await settle(5)
+    await roll.renew()
+    await settle(5)
+    assert asked == [0, 1024, 1024, 52]
+    assert all(one.hold and store.memory._held[one.id].title.serial == 3 for one in crowd)
+    for one in crowd:
+        assert one.writing
+        one.writing.cancel()
 
 
 async def test_it_knows_who_is_here_and_when_nobody_is(roll: Roll, store: FakeStore) -> None:

@@ -91,6 +91,51 @@ async def test_a_session_lets_go_once_and_says_whether_it_was_parked(
     assert (world.store.memory.parked, len(world.service.roll)) == (1, 0)
 
 
+@pytest.mark.parametrize(
+    ("said_before", "unused"),
+    [
+        ([], True),
+        (['{"type":"ping","t":1}', '{"type":"ack","seq":0}'], True),
+        ([encode_frame(Frame(1, 0, 0, b"x"))], False),
+        (['{"type":"update_viz","settings":{"quality":9}}'], False),
+        (['{"type":"get_stats","id":1}'], False),
+        (["no JSON"], False),
+    ],
+)
+async def test_a_session_in_which_nothing_was_said_is_kept_as_unused(
+    world: World, peer: FakeTransport, said_before: list[str | bytes], unused: bool
+) -> None:
+    async with session(world, peer) as made:
+        peer.come(HELLO, *said_before)
+        await settle(50)
+        peer.come(lost())
+    parked = world.store.memory._parked[made.id].parked
+    assert parked is not None
+    assert parked.unused is unused
+
+
+async def test_a_session_that_began_with_settings_of_another_is_not_unused(
+    world: World, peer: FakeTransport
+) -> None:
+    client = Returning()
+    async with session(world, peer):
+        client.hello(peer)
+        await client.heard()
+        peer.come('{"type":"update_viz","settings":{"quality":9}}')
+        await settle()
+        peer.come(lost())
+    client.last_control = 9  # ahead of what was sent: a new session, with the settings
+    back = FakeTransport()
+    async with session(world, back) as made:
+        client.hello(back)
+        welcome, *_ = await client.heard()
+        assert (welcome["resumed"], welcome["viz"]["quality"]) == (False, 9)
+        back.come(lost())
+    parked = world.store.memory._parked[made.id].parked
+    assert parked is not None
+    assert not parked.unused
+
+
 async def test_a_session_that_ends_already_says_so_to_who_wants_it(
     world: World, peer: FakeTransport
 ) -> None:
