@@ -118,6 +118,8 @@ def _segmenter(pool: PoolArgs, args: AppArgs, gpus: float) -> Application:
             max_bytes=limits.max_frame_bytes,
             frame_work_ms=limits.frame_work_ms,
             single_work_ms=limits.single_work_ms,
+            frame_draw_ms=limits.frame_draw_ms,
+            single_draw_ms=limits.single_draw_ms,
             max_result_bytes=limits.max_result_bytes,
         ),
     )

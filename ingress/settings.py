@@ -61,12 +61,20 @@ class SessionLimits(Settings):
     single_work_ms: float = Field(
         1000.0, gt=0, le=60_000, description="The same of a picture by HTTP."
     )
+    frame_draw_ms: float = Field(
+        300.0, gt=0, le=60_000, description="Estimated drawing and encoding of a frame's result."
+    )
+    single_draw_ms: float = Field(
+        2000.0, gt=0, le=60_000, description="The same of a picture by HTTP."
+    )
     max_result_bytes: int = Field(16 * _MIB, ge=64 * _KIB, description="A payload, encoded.")
     max_control_bytes: int = Field(
         64 * _KIB, ge=1024, description="A text message other than a plain frame."
     )
     control_per_s: float = Field(
-        100.0, ge=1, description="Text messages that are no frame; more wait to be read."
+        100.0,
+        ge=1,
+        description="Text messages that are no frame, each 4 KiB one; more wait to be read.",
     )
     control_burst: float = Field(200.0, ge=1, description="So many of them at once.")
     control_patience_s: float = Field(

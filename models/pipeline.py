@@ -152,8 +152,12 @@ class Pipeline:
         """The first step, in the calling thread; raises FrameRejected, ResultTooLarge."""
         view, begun = request.view, time.perf_counter()
         header = read_header(request.image, self._limits, single=request.single)
+        limits = self._limits
         foresee(
-            view, panel_size(view, (header.height, header.width)), self._limits.max_result_bytes
+            view,
+            panel_size(view, (header.height, header.width)),
+            limits.max_result_bytes,
+            limits.single_draw_ms if request.single else limits.frame_draw_ms,
         )
         frame = decode(request.image, header, self._at_least(view, header))
         panel = panel_size(view, frame.size)

@@ -2,9 +2,11 @@
 
 Frames past the rate are dropped before they wait for a model. A text message that is no frame, a
 bad one and a frame dropped for its rate come out of one more bucket: what is past that rate is
-read later. Who owes there for ``control_patience_s`` at a stretch is let go.
+read later. Who owes there for ``control_patience_s`` at a stretch is let go. A long message counts
+as several, but never as more than the bucket holds: one mistake makes nobody silent for long.
 
-Pixels are those of the picture's own header; whoever knows pictures gives the function.
+Pixels are those of the picture's own header; whoever knows pictures gives the function. A picture
+that is larger than any may be is refused unread, so it counts as the largest.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from collections.abc import Callable
 from ingress.bucket import Bucket
 from ingress.disconnects import Disconnect
 from ingress.settings import SessionLimits
+
+_MESSAGE_BYTES = 4096  # that count as one message
 
 PixelsOf = Callable[[bytes], int]
 
@@ -45,18 +49,18 @@ class Allowance:
         if any(bucket.debt_s(now) > 0 for bucket in (self._frames, self._pixels, self._bytes)):
             return False
         self._frames.take(1, now)
-        self._pixels.take(self._pixels_of(image), now)
+        self._pixels.take(min(self._pixels_of(image), self._limits.max_frame_pixels), now)
         self._bytes.take(len(image), now)
         return True
 
-    def count(self) -> None:
-        """A message came that is no frame, or bad, or a frame beyond its rates.
+    def count(self, size: int = 0) -> None:
+        """A message of ``size`` came that is no frame, or bad, or a frame beyond its rates.
 
         Raises:
             Disconnect: the messages have been too many for too long.
         """
         now = self._clock()
-        self._control.take(1, now)
+        self._control.take(min(1 + size // _MESSAGE_BYTES, self._limits.control_burst), now)
         if not self._control.debt_s(now):
             self._owing_since = None
         elif self._owing_since is None:

@@ -89,7 +89,8 @@ class Reader:
     async def _read_one(self) -> None:
         message = await self._connection.receive()
         self._watch.heard()
-        self._account.received(size_of(message), binary=isinstance(message, bytes))
+        size = size_of(message)
+        self._account.received(size, binary=isinstance(message, bytes))
         try:
             said = await heard(
                 message, self._dialect, self._limits, plain_seq=self._progress.frame_seq + 1
@@ -100,9 +101,9 @@ class Reader:
                 self._on_frame(said)
             else:
                 self._on_text(said)
-                self._allowance.count()
+                self._allowance.count(size)
         except BadMessage as error:
-            self._allowance.count()
+            self._allowance.count(size)
             self._on_bad(error)
 
     def _on_text(self, message: ClientMessage) -> None:

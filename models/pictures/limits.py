@@ -12,6 +12,8 @@ from typing import Literal
 
 FRAME_WORK_MS = 150.0
 SINGLE_WORK_MS = 1000.0
+FRAME_DRAW_MS = 300.0
+SINGLE_DRAW_MS = 2000.0
 RESULT_BYTES = 16 << 20
 MAX_SIDE = 8191  # two of them side by side still fit a WebP (16,383)
 
@@ -35,6 +37,8 @@ class ImageLimits:
         max_bytes: encoded.
         frame_work_ms: estimated decoding of a frame of a stream.
         single_work_ms: the same of a picture that comes alone, by HTTP.
+        frame_draw_ms: estimated drawing and encoding of a stream's result.
+        single_draw_ms: the same by HTTP.
         max_result_bytes: of the payload.
     """
 
@@ -42,6 +46,8 @@ class ImageLimits:
     max_bytes: int
     frame_work_ms: float = FRAME_WORK_MS
     single_work_ms: float = SINGLE_WORK_MS
+    frame_draw_ms: float = FRAME_DRAW_MS
+    single_draw_ms: float = SINGLE_DRAW_MS
     max_result_bytes: int = RESULT_BYTES
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+from models.pictures.cost import overlay_ms
 from models.pictures.images import Encoded, Pixels, Size, encode_mask, encode_matte, encode_picture
 from models.pictures.limits import ResultTooLarge
 from models.pictures.palette import palette
 from models.pictures.render import Scene
-from models.view import Output, View
+from models.view import Output, PictureFormat, View
 
 # A picture that is stored without loss is seldom a quarter of its pixels, never a camera's.
 _SHRINKS = 4
+_NAMES: Mapping[PictureFormat, str] = {"jpeg": "JPEG", "png": "PNG", "webp": "WebP"}
 
 
 def encoded(picture: Pixels, scene: Scene, max_bytes: int) -> Encoded:
@@ -23,31 +25,34 @@ def encoded(picture: Pixels, scene: Scene, max_bytes: int) -> Encoded:
     """
     payload = ENCODERS[scene.view.output](picture, scene)
     if len(payload.data) > max_bytes:
-        raise _too_large(f"{len(payload.data):,} bytes", max_bytes)
+        raise _too_large(f"{len(payload.data):,} bytes", f"{max_bytes:,} bytes are sent")
     return payload
 
 
-def foresee(view: View, panel: Size, max_bytes: int) -> None:
-    """Refuse, before it is drawn, a lossless overlay that is certain to be too large.
+def foresee(view: View, panel: Size, max_bytes: int, max_ms: float) -> None:
+    """Refuse, before it is drawn, an overlay that takes too long, or is certain to be too large.
 
-    ``panel``: of the picture, or of each of two side by side. A JPEG, a lossy WebP and a mask
-    are known when they are encoded.
+    ``panel``: of the picture, or of each of two side by side. The size of a JPEG, a lossy WebP
+    or a mask is known when they are encoded.
 
     Raises:
         ResultTooLarge: see ``encoded``.
     """
-    if view.output != "overlay" or view.format != "png":
+    if view.output != "overlay":
         return
     columns = 2 if view.visualization_mode == "side-by-side" else 1
     pixels = columns * panel[0] * panel[1]
-    if 3 * pixels > _SHRINKS * max_bytes:
-        raise _too_large(f"a PNG of {pixels:,} pixels", max_bytes)
+    what = f"a {_NAMES[view.format]} of {pixels:,} pixels"
+    if view.format == "png" and 3 * pixels > _SHRINKS * max_bytes:
+        raise _too_large(what, f"{max_bytes:,} bytes are sent")
+    ms = overlay_ms(pixels, view.format)
+    if ms > max_ms:
+        raise _too_large(f"{what} takes {ms:.0f} ms to draw", f"{max_ms:.0f} ms are spent")
 
 
-def _too_large(what: str, max_bytes: int) -> ResultTooLarge:
+def _too_large(what: str, most: str) -> ResultTooLarge:
     return ResultTooLarge(
-        f"the result is too large: {what}; at most {max_bytes:,} bytes are sent: set max_side, "
-        "or take format jpeg"
+        f"the result is too large: {what}; at most {most}: set max_side, or take format jpeg"
     )
 
 

@@ -2,8 +2,9 @@
 
 Attackers live in a process of their own, ``python -m tests.attacks.attackers PORT NAME ...``, which
 says when all its bytes are made and begins then; it ends with its standard input, and says what
-became of each attack. It has the lowest priority: it shares its cores with the server, and what
-an attacker computes at home is no harm done to anybody.
+became of each attack. It shares its cores with the server, and what an attacker computes at home is
+no harm done to anybody; so it has the lowest priority, and a session of its own, among which Linux
+divides the cores before it looks at anyone's priority.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -95,6 +97,7 @@ def attacked(port: int, *names: str) -> Iterator[Report]:
     """These attacks are under way, in their own process."""
     command = [sys.executable, "-m", "tests.attacks.attackers", str(port), *names]
     pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    pipes["start_new_session"] = True
     report = Report()
     with subprocess.Popen(command, cwd=ROOT, **pipes) as process:
         assert process.stdout
@@ -110,6 +113,8 @@ def attacked(port: int, *names: str) -> Iterator[Report]:
 
 def _main(port: int, names: list[str]) -> None:
     os.nice(19)
+    with suppress(OSError):
+        Path("/proc/self/autogroup").write_text("19")
     strikes = {name: ATTACKS[name].make() for name in names}
     attackers = [
         (name, Attacker(port, strikes[name])) for name in names for _ in range(ATTACKS[name].count)

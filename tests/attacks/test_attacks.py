@@ -24,23 +24,17 @@ from tests.attacks.honest import Honest, Window
 from tests.faults.books import wait_until
 from tests.serve_app import ServeApp, serve_app
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(300)]
 
-PROFILES = ("fast", "bare")  # of a soak; in CI it is the application that all share
+PROFILES = ("default", "fast", "bare")
 QUIET_S, ATTACK_S = 3.0, 4.0
 WORSE, SILENT_S = 2.0, 1.0
 TRIES = 3
 _DISCONNECT = re.compile(r"session \S+ ended|connection \S+ ended")
 
 
-@pytest.fixture(
-    scope="module",
-    params=["shared", *(pytest.param(p, marks=pytest.mark.soak) for p in PROFILES)],
-)
+@pytest.fixture(scope="module", params=PROFILES)
 def app(request: pytest.FixtureRequest) -> Iterator[ServeApp]:
-    if request.param == "shared":
-        yield request.getfixturevalue("server")
-        return
     with serve_app(request.param) as running:
         yield running
 

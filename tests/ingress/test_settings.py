@@ -48,6 +48,8 @@ def test_the_defaults_are_those_of_the_image_door() -> None:
     ours, theirs = SessionLimits(), ImageLimits(1, 1)
     assert ours.frame_work_ms == theirs.frame_work_ms
     assert ours.single_work_ms == theirs.single_work_ms
+    assert ours.frame_draw_ms == theirs.frame_draw_ms
+    assert ours.single_draw_ms == theirs.single_draw_ms
     assert ours.max_result_bytes == theirs.max_result_bytes
 
 

@@ -92,7 +92,7 @@ UNUSUAL: dict[str, tuple[Callable[[], bytes], tuple[int, int]]] = {
     "WebP": (lambda: saved(Image.fromarray(astronaut()), "WEBP"), (512, 512)),
 }
 
-NESTED = '{"type":"update_viz","settings":' + '{"a":' * 5_000 + "1" + "}" * 5_000 + "}"
+NESTED = '{"type":"update_viz","settings":' + '{"a":' * 900 + "1" + "}" * 900 + "}"
 CONTROL = {
     "not JSON": ("{", "BAD_MESSAGE", "not JSON"),
     "deep JSON": (NESTED, "BAD_MESSAGE", "recursion limit"),

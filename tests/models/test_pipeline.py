@@ -19,7 +19,8 @@ from PIL import Image
 from models.catalog import MODES
 from models.pictures.images import Pixels
 from models.pictures.label_map import Probabilities, decode_label_map
-from models.pictures.limits import ImageLimits
+from models.pictures.limits import ImageLimits, ResultTooLarge
+from models.pictures.payload import foresee
 from models.pipeline import Pipeline
 from models.runtimes.choice import open_runtime
 from models.view import View
@@ -268,6 +269,25 @@ def test_what_is_certain_to_be_too_large_is_neither_decoded_nor_encoded(
         (outcome,) = Pipeline(SPEC, runtime, limits, worker).run([request(16, LOSSLESS)])
     assert isinstance(outcome, FrameFailure)
     assert outcome.code == "RESULT_TOO_LARGE"
+
+
+@pytest.mark.parametrize(
+    ("view", "pixels"),
+    [
+        (View(output="overlay"), 16_666_667),
+        (View(output="overlay", format="png"), 4_000_000),
+        (View(output="overlay", format="webp"), 2_500_000),
+        (View(output="overlay", format="webp", visualization_mode="side-by-side"), 1_250_000),
+    ],
+)
+def test_an_overlay_that_takes_too_long_to_draw_is_refused_before_it_is_decoded(
+    view: View, pixels: int
+) -> None:
+    foresee(view, (1000, pixels // 1000), 1 << 40, 300.0)
+    with pytest.raises(ResultTooLarge, match="ms to draw; at most 300 ms are spent: set max_side"):
+        foresee(view, (1000, pixels // 1000 + 10), 1 << 40, 300.0)
+    foresee(view, (1000, pixels // 1000 + 10), 1 << 40, 2000.0)
+    foresee(View(output="mask"), (8000, 8000), 1, 0.1)
 
 
 def test_a_picture_that_comes_alone_may_take_longer() -> None:

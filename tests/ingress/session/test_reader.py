@@ -150,6 +150,21 @@ async def test_control_messages_past_the_burst_are_read_at_their_rate(
         peer.come(lost())
 
 
+async def test_long_messages_count_as_several_and_none_silences_its_sender_for_long(
+    make_world: MakeWorld, peer: FakeTransport
+) -> None:
+    world = make_world(limits={"control_per_s": 10, "control_burst": 20})
+    async with session(world, peer, Dialect.PLAIN):
+        peer.come("x" * 4_000_000, "nonsense", *["y" * 9_000] * 3)
+        await settle()
+        assert types(peer) == ["connected", *["error"] * 2], "the first took what there was, 20"
+        await asyncio.sleep(0.15)  # the debt of "nonsense" is paid
+        assert len(said(peer)) == 4
+        await asyncio.sleep(0.3)  # and that of a text of 9,000, which counts as three
+        assert len(said(peer)) == 5
+        peer.come(lost())
+
+
 @pytest.mark.parametrize("message", ['{"type":"ping","t":1}', "nonsense"])
 async def test_who_floods_for_long_is_let_go(
     make_world: MakeWorld, peer: FakeTransport, lines: Lines, message: str
