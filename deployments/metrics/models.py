@@ -15,6 +15,7 @@ from models.work import FrameFailure, FrameOutcome
 _FRAME_OUTCOMES = ("result", "rejected", "failed")
 _STAGES = ("decode", "inference", "render", "encode")
 _CALL_OUTCOMES = ("done", "failed")
+_NO_BUG = frozenset({"FRAME_REJECTED", "RESULT_TOO_LARGE"})  # but what was sent, or asked for
 
 _STAGE = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 _BATCH = (1, 2, 4, 8, 16, 32, 64)
@@ -61,7 +62,7 @@ class SegmenterMetrics(Table):
                 frames["result"].inc()
                 for name, elapsed_ms in outcome.stages_ms.items():
                     stages[name].observe(elapsed_ms / 1e3)
-            elif outcome.code == "FRAME_REJECTED":
+            elif outcome.code in _NO_BUG:
                 frames["rejected"].inc()
             else:
                 failed += 1

@@ -52,7 +52,7 @@ NOT_PICTURES = {
     "no image at all": (b"GET / HTTP/1.1\r\n\r\n" * 20, "not an image"),
     "no bytes": (b"", "empty"),
     "a truncated JPEG": (GOOD[: len(GOOD) // 2], "the JPEG is cut short"),
-    "a JPEG cut in its header": (GOOD[:40], "ends inside its header"),
+    "a JPEG cut in its header": (GOOD[:40], "cut short"),
     "a truncated PNG": (png(astronaut())[:20_000], "the PNG is damaged or cut short"),
     "a GIF": (b"GIF89a" + bytes(200), "not an image"),
     "30,000 x 30,000 by its header": (declared_png(30_000, 30_000), "at most 16,777,216"),

@@ -15,6 +15,7 @@ from tests.tools import tool
 STAGES_MS = {"decode": 2.0, "inference": 30.0, "render": 0.4, "encode": 1.0}
 RESULT = FrameResult(b"", "", 1, 1, (), b"", STAGES_MS)
 REJECTED = FrameFailure("FRAME_REJECTED", "not a picture")
+TOO_LARGE = FrameFailure("RESULT_TOO_LARGE", "of a size that nobody is sent")
 FAILED = FrameFailure("INFERENCE_FAILED", "the model failed")
 
 
@@ -31,6 +32,13 @@ def changed(registry: CollectorRegistry) -> dict[str, float]:
 @pytest.fixture
 def metrics() -> SegmenterMetrics:
     return SegmenterMetrics(["person", "parts"])
+
+
+def test_what_a_client_asks_for_in_vain_is_no_bug(metrics: SegmenterMetrics) -> None:
+    metrics.answered("person", [TOO_LARGE, REJECTED])
+    found = changed(metrics.registry)
+    assert found["segmenter_frames_total person rejected"] == 2
+    assert not any("unhandled" in name for name in found)
 
 
 def test_every_series_is_there_at_zero_from_the_start(metrics: SegmenterMetrics) -> None:
