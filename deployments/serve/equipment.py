@@ -23,9 +23,10 @@ import hashlib
 import logging
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -37,13 +38,14 @@ from deployments.serve import goodbye, haproxy, headers, http, lingering, middle
 from deployments.serve.headers import StrangersHeaders
 from deployments.serve.http import NEEDED as _OF_HTTP
 from deployments.serve.http import PatientHttp
-from deployments.serve.middleware import DropAfterLoss, RawWebSocket, SocketPeer
+from deployments.serve.middleware import DropAfterLoss, FewPosts, RawWebSocket, SocketPeer
 from ingress import bucket
 from ingress.settings import IngressSettings
 
 log = logging.getLogger("segstream.equipment")
 
 LEASE_S = 60.0
+_POSTS_PER_PLACE = 2  # so the app sees, counts and logs the first of those that it refuses
 
 # What of uvicorn.Config is leaned on, beside the options that a kit names.
 NEEDED = ("loaded", "load", "loaded_app", "ws_protocol_class", "http_protocol_class")
@@ -57,10 +59,10 @@ class Kit:
     """
 
     options: Mapping[str, float]
-    traits: Mapping[str, float]  # of the two classes
+    traits: Mapping[str, float]  # of all of these
     http: type[asyncio.Protocol]  # lies over uvicorn's
     websocket: type[asyncio.Protocol] | None  # None: uvicorn's own
-    middlewares: tuple[type[Any], ...]  # the last is the outermost
+    middlewares: tuple[Callable[[ASGIApp], ASGIApp], ...]  # the last is the outermost
     code: str
     since: float
 
@@ -77,6 +79,7 @@ def kit_for(settings: IngressSettings, *, in_replica: bool, since: float) -> Kit
     """
     limits = settings.limits
     own = RawWebSocket if in_replica else DropAfterLoss
+    most_posts = _POSTS_PER_PLACE * settings.http.max_requests
     return Kit(
         options={
             "ws_max_size": limits.max_message_bytes,
@@ -92,10 +95,11 @@ def kit_for(settings: IngressSettings, *, in_replica: bool, since: float) -> Kit
             "max_fragments": limits.max_fragments,
             "message_bytes_per_s": limits.message_bytes_per_s,
             "message_stall_s": limits.message_stall_s,
+            "most_posts": most_posts,
         },
         http=PatientHttp,
         websocket=_websocket(in_replica),
-        middlewares=(own, StrangersHeaders, SocketPeer),
+        middlewares=(own, StrangersHeaders, SocketPeer, partial(FewPosts, most=most_posts)),
         code=_code(),
         since=since,
     )

@@ -6,6 +6,7 @@ the message that says why.
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -69,3 +70,40 @@ class SocketPeer:
             kept = {**(scope.get("extensions") or {}), PEER: {"client": scope.get("client")}}
             scope = {**scope, "extensions": kept}
         await self._app(scope, receive, send)
+
+
+class FewPosts:
+    """Middleware that answers 503 to a POST while ``most`` of them are under way in this server.
+
+    The app has places for fewer, and counts whom it refuses; but by way of Serve a refusal costs
+    some milliseconds, so of a flood it is asked about the first alone.
+    """
+
+    def __init__(self, app: ASGIApp, most: int) -> None:
+        self._app = app
+        self._most = most
+        self._under_way = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope.get("method") != "POST":
+            await self._app(scope, receive, send)
+        elif self._under_way >= self._most:
+            await _overloaded(send)
+        else:
+            self._under_way += 1
+            try:
+                await self._app(scope, receive, send)
+            finally:
+                self._under_way -= 1
+
+
+async def _overloaded(send: Send) -> None:
+    why = "too many requests are under way; try again in a moment"
+    body = json.dumps({"error": {"code": "OVERLOADED", "message": why}}).encode()
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"retry-after", b"5"),
+    ]
+    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -14,6 +14,7 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schemathesis.checks import CHECKS
+from schemathesis.core.result import Ok
 
 from tests.fuzz.files import pictures
 from tests.serve_app import ServeApp
@@ -26,7 +27,7 @@ for media_type in ("image/jpeg", "image/png", "image/webp"):
 
 def test_requests_made_from_the_document_are_answered_as_it_says(server: ServeApp) -> None:
     document = schemathesis.openapi.from_url(f"{server.http}openapi.json")
-    operations = [found.ok() for found in document.get_all_operations()]
+    operations = [found.ok() for found in document.get_all_operations() if isinstance(found, Ok)]
     assert len(operations) > 5
     for operation in operations:
         asked = given(case=operation.as_strategy())(answered_as_documented)
