@@ -71,6 +71,11 @@ api = FastAPI(
 )
 api.add_middleware(Manners, gate=_gate)
 api.mount("/web", StaticFiles(directory=WEB), name="web")
+_KEPT_OUT: dict[int | str, dict[str, Any]] = {
+    403: {"description": "This page, this name or this caller may not."},
+    429: {"description": "Too many from here; ask again after Retry-After."},
+    503: {"description": "Too many in all; ask again after Retry-After."},
+}
 
 
 def mode_info(name: str) -> ModeInfo:
@@ -183,12 +188,12 @@ class Ingress:
         why = f"no segmenter answers for {self._service.settings.default_mode}; try again soon"
         return JSONResponse({"status": "unavailable", "why": why}, status_code=503)
 
-    @api.get("/api/modes")
+    @api.get("/api/modes", responses=_KEPT_OUT)
     async def modes(self) -> list[ModeInfo]:
         """The modes, with their labels, palettes and input sizes."""
         return list(self._service.modes.values())
 
-    @api.get("/api/sessions")
+    @api.get("/api/sessions", responses={**_KEPT_OUT, 401: {"description": "Not the operator."}})
     async def sessions(self, request: Request) -> JSONResponse:
         """Every session of every replica, for the operator: state, age, mode, fps, credit."""
         if not self.gate.is_operator(knock_of(request.scope)):
@@ -211,7 +216,9 @@ class Ingress:
             return _refusal(403, f"no operator token is configured; {why}")
         return _refusal(401, "send the operator's token: Authorization: Bearer TOKEN")
 
-    @api.post("/api/ticket", responses={401: {"description": "The token is not accepted."}})
+    @api.post(
+        "/api/ticket", responses={**_KEPT_OUT, 401: {"description": "The token is not accepted."}}
+    )
     async def ticket(self, request: Request) -> JSONResponse:
         """A ticket in place of the token that is brought: good once, and for some seconds."""
         try:
