@@ -144,7 +144,10 @@ OPENAPI: dict[str, Any] = {
     "responses": {
         "200": {
             "description": "The mask, overlay or matte; with output=none, its metadata alone.",
-            "content": dict.fromkeys(_MEDIA_TYPES, _BINARY),
+            "content": {
+                **dict.fromkeys(_MEDIA_TYPES, _BINARY),
+                "application/json": {"schema": {"type": "object"}},
+            },
         },
         **{str(status): _ERROR for status in (400, 401, 403, 404, 408, 413, 422, 429, 503)},
     },
