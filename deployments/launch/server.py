@@ -37,6 +37,11 @@ _LOGS = "--log_dir="
 _CONTROLLER = "ray::ServeController"
 
 
+def _hear_sigint() -> None:
+    """Begin as in a terminal: what a shell starts with & ignores SIGINT, and its children do."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Server:
     """``serve run`` and every process that it starts, Ray's included."""
 
@@ -53,6 +58,7 @@ class Server:
             stdout=output,
             stderr=output if output is None else subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=_hear_sigint,
         )
         self._family: set[psutil.Process] = set()
         self._controllers: set[psutil.Process] = set()
