@@ -173,7 +173,9 @@ def by_value() -> Iterator[None]:
             cloudpickle.unregister_pickle_by_value(module)
 
 
-_WEBSOCKET, _UNDERWAY = "deployments.serve.websocket", "deployments.serve.underway"
+_OF_WEBSOCKETS = tuple(
+    f"deployments.serve.{name}" for name in ("reporting", "underway", "websocket")
+)
 _SHIPPED = (
     __name__,
     bucket.__name__,
@@ -184,8 +186,7 @@ _SHIPPED = (
     lingering.__name__,
     middleware.__name__,
     taking.__name__,
-    _UNDERWAY,
-    _WEBSOCKET,
+    *_OF_WEBSOCKETS,
 )
 
 
@@ -199,9 +200,9 @@ def _code() -> str:
 def _websocket(in_replica: bool) -> type[asyncio.Protocol] | None:
     """Our WebSocket for uvicorn, or None where this uvicorn lacks what ours needs."""
     try:
-        from deployments.serve import websocket
+        from deployments.serve import reporting, websocket
 
-        ours = websocket.PatientWebSocket if in_replica else websocket.ReportingWebSocket
+        ours = websocket.PatientWebSocket if in_replica else reporting.ReportingWebSocket
         theirs = websocket.PatientWebSocket.__base__
         if missing := [name for name in websocket.NEEDED if not hasattr(theirs, name)]:
             raise ImportError(", ".join(missing))

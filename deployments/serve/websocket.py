@@ -12,21 +12,19 @@ Rules
 2. A connection whose app is done, or that got its last frame, is gone ``patience_s`` later.
 3. The app is told which row of the disconnect table it was, by a key that no client can forge:
    clients send frames, not ASGI messages.
-4. Behind Serve's proxy a send returns at once and messages pile up in the proxy's memory. So the
-   proxy tells the app how many bytes have gone to the socket, now and then, and the transport
-   there waits for that.
-5. A replica's own server that closes its port keeps its connections: Serve closes the port long
+4. A replica's own server that closes its port keeps its connections: Serve closes the port long
    before the replica's time is up, and the drain ends each session in its own order. uvicorn would
    end them all at once, and those that wait for the peer's answer to a close frame without it: a
    socket that is closed while its peer streams is reset, and what the peer has not read is lost,
    the goodbye and the close frame included.
-6. What a peer sends costs no more than it weighs: it is parsed in pieces, ``SLICE_FRAMES`` of
-   its frames a turn of the loop, and none while a message waits for the app. Frames below
-   ``SMALL_BYTES``, pings and pongs among them, come out of a bucket; while it owes, the socket is
-   not read. A message of more than ``max_fragments`` fragments, empty ones too, ends as one that
-   is too big; one that has begun and hardly goes on (``deployments.serve.underway``) as silence.
-   Text beyond ASCII, which is dear to decode, is short or too big.
-7. A peer that is thrown out while it sends hears the close code (``deployments.serve.lingering``).
+5. What a peer sends costs no more than it weighs: it is parsed in pieces, ``SLICE_FRAMES`` of
+   its frames or ``SLICE_BYTES`` a turn of the loop, and none while a message waits for the app.
+   Frames below ``SMALL_BYTES``, pings and pongs among them, come out of a bucket; while it owes,
+   the socket is not read. A message of more than ``max_fragments`` fragments, empty ones too,
+   ends as one that is too big; one that has begun and hardly goes on
+   (``deployments.serve.underway``) as silence. Text beyond ASCII, which is dear to decode, is
+   short or too big.
+6. A peer that is thrown out while it sends hears the close code (``deployments.serve.lingering``).
 
 The class leans on insides of uvicorn, all named in ``NEEDED``; ``deployments.serve.equipment``
 uses it only where they exist.
@@ -39,7 +37,6 @@ import socket
 from contextlib import suppress
 from typing import Any
 
-from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from deployments.serve.lingering import Lingering
@@ -47,13 +44,14 @@ from deployments.serve.taking import Taking
 from deployments.serve.underway import Underway
 from ingress.bucket import Bucket
 from ingress.disconnects import DISCONNECTS
-from ingress.door.transport import ENDED, PROGRESS, TAKEN, TAKEN_EVERY_BYTES
+from ingress.door.transport import ENDED, PROGRESS
 
 NEEDED = (
     "connection_lost",
     "connection_made",
     "data_received",
     "handle_bytes",
+    "handle_close",
     "handle_connect",
     "handle_cont",
     "handle_parser_exception",
@@ -72,6 +70,7 @@ NEEDED = (
 
 PIECE_BYTES = 1024  # of at most 170 frames, the smallest of which have 6 bytes
 SLICE_FRAMES = 64
+SLICE_BYTES = 32 * 1024
 SMALL_BYTES = 1024
 UNICODE_BYTES = 1024 * 1024  # of text beyond ASCII, 3 ms of decoding; a picture's base64 has none
 UNSENT_BYTES = 128 * 1024  # of which the kernel takes more, so that taking shows
@@ -126,7 +125,8 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
     def _read_slice(self) -> None:
         """Parse what may be parsed in this turn; the rest waits, and the socket with it."""
         self._more, self._in_slice = None, 0
-        while self._unread and self._in_slice < SLICE_FRAMES and not self._held_up():
+        left = max(0, len(self._unread) - SLICE_BYTES)
+        while len(self._unread) > left and self._in_slice < SLICE_FRAMES and not self._held_up():
             piece = bytes(self._unread[:PIECE_BYTES])
             del self._unread[:PIECE_BYTES]
             speaks, frames = self.handshake_initiated, self._in_slice
@@ -300,26 +300,3 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
     def _put(self, message: Any) -> None:
         """Let the app receive what uvicorn's own messages have no key for."""
         self.queue.put_nowait(message)
-
-
-class ReportingWebSocket(PatientWebSocket):
-    """In Serve's proxy: tells the app behind it what has gone to the socket."""
-
-    outlives_the_port = False  # a proxy that ends takes every connection with it
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._taken = self._reported = 0
-
-    def handle_connect(self, event: Any) -> None:
-        super().handle_connect(event)
-        if hasattr(self, "scope"):  # the handshake was good; the app starts after us
-            self.scope["extensions"][TAKEN] = {}
-
-    async def send(self, message: ASGISendEvent) -> None:
-        await super().send(message)
-        if message["type"] == "websocket.send":
-            self._taken += len(message.get("bytes") or message.get("text") or b"")
-            if self._taken - self._reported >= TAKEN_EVERY_BYTES:
-                self._reported = self._taken
-                self._put({"type": "websocket.receive", TAKEN: self._taken})

@@ -8,14 +8,16 @@ What differs between the default proxy, HAProxy mode and plain uvicorn ends here
 - ``receive`` reports the end as a message whose ``reason`` key is there only if a close frame
   was; or raises, and then what is known of the code is kept.
 - A send to a socket that is full waits, but behind Serve's proxy it returns and the message
-  waits in the proxy's memory. There ``deployments.serve.websocket`` reports the bytes that have
-  gone to the socket, and a send waits while more than ``WINDOW_BYTES`` have not.
+  waits in the proxy's memory; and the proxy reads whether the app does or not. There
+  ``deployments.serve.reporting`` reports the bytes that have gone to the socket, and a send waits
+  while more than ``WINDOW_BYTES`` have not; in turn it is told what was read here.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -25,11 +27,13 @@ from ingress.door.connection import TransportLost
 
 # Keys of ASGI messages, and of the scope's extensions, that the server below may use.
 TAKEN = "segstream.taken"  # bytes gone to the socket so far
+READ = "segstream.read"  # weight of the messages that the app has read so far
 PROGRESS = "segstream.progress"  # the peer took some of what waits in the socket's buffer
 ENDED = "segstream.ended"  # the row of the disconnect table
 
-TAKEN_EVERY_BYTES = 256 * 1024
-WINDOW_BYTES = 4 * TAKEN_EVERY_BYTES
+REPORT_EVERY_BYTES = 256 * 1024
+WINDOW_BYTES = 4 * REPORT_EVERY_BYTES
+MESSAGE_BYTES = 1024  # that a message weighs beside its own
 
 _LOST = (RuntimeError, WebSocketDisconnect, OSError)
 
@@ -44,9 +48,11 @@ class StarletteTransport:
         self._websocket = websocket
         self._infrastructure_errors = infrastructure_errors
         self._lost: tuple[type[Exception], ...] = (*_LOST, *infrastructure_errors)
-        self._reports = TAKEN in (websocket.scope.get("extensions") or {})
+        extensions = websocket.scope.get("extensions") or {}
+        self._reports, self._is_told = TAKEN in extensions, READ in extensions
         self._waiting_bytes = 0
         self._taken_bytes = 0
+        self._read_bytes = self._told_bytes = 0
         self._taken = asyncio.Event()
         self.on_progress: Callable[[], None] = lambda: None
 
@@ -72,7 +78,22 @@ class StarletteTransport:
                 continue
             text: str | None = message.get("text")
             data: bytes | None = message.get("bytes")
-            return text if text is not None else data or b""
+            said = text if text is not None else data or b""
+            await self._has_read(MESSAGE_BYTES + len(said))
+            return said
+
+    async def _has_read(self, weight: int) -> None:
+        """Tell the proxy, where it has not heard of so much that it may stop."""
+        self._read_bytes += weight
+        if self._is_told and self._read_bytes - self._told_bytes >= 2 * REPORT_EVERY_BYTES:
+            with suppress(*self._lost):  # receive has the reason
+                await self._websocket.send(self._telling({"type": "websocket.send"}))
+
+    def _telling(self, message: Message) -> Message:
+        """``message``, which says beside its own what was read."""
+        if self._is_told:
+            message[READ] = self._told_bytes = self._read_bytes
+        return message
 
     async def _next(self) -> Message:
         try:
@@ -91,10 +112,8 @@ class StarletteTransport:
         if self._reports:
             self._waiting_bytes += len(message)
         try:
-            if isinstance(message, str):
-                await self._websocket.send_text(message)
-            else:
-                await self._websocket.send_bytes(message)
+            key = "text" if isinstance(message, str) else "bytes"
+            await self._websocket.send(self._telling({"type": "websocket.send", key: message}))
         except self._lost as error:
             raise TransportLost from error
 

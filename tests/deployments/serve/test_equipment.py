@@ -19,7 +19,8 @@ from deployments.serve import equipment
 from deployments.serve.equipment import LEASE_S, Kit, by_value, equip, equip_proxy, kit_for
 from deployments.serve.headers import StrangersHeaders
 from deployments.serve.middleware import DropAfterLoss, FewPosts, RawWebSocket, SocketPeer
-from deployments.serve.websocket import NEEDED, PatientWebSocket, ReportingWebSocket
+from deployments.serve.reporting import ReportingWebSocket
+from deployments.serve.websocket import NEEDED, PatientWebSocket
 from ingress.settings import IngressSettings, Keepalive, SessionLimits
 
 dumps: Callable[[object], bytes] = cloudpickle.dumps

@@ -15,7 +15,8 @@ from starlette.types import Receive, Scope, Send
 from deployments.serve import listener
 from deployments.serve.equipment import equip, kit_for
 from deployments.serve.listener import configure_uvicorn
-from deployments.serve.websocket import PatientWebSocket, ReportingWebSocket
+from deployments.serve.reporting import ReportingWebSocket
+from deployments.serve.websocket import PatientWebSocket
 from ingress.settings import IngressSettings, Keepalive
 
 

@@ -13,7 +13,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from deployments.serve.equipment import equip, kit_for
 from deployments.serve.websocket import PatientWebSocket
-from ingress.door.transport import ENDED, TAKEN, TAKEN_EVERY_BYTES
+from ingress.door.transport import ENDED, MESSAGE_BYTES, READ
 from ingress.settings import IngressSettings, Keepalive, SessionLimits
 from tests.faults.raw_client import RawClient, Seen
 
@@ -60,16 +60,26 @@ async def uvicorn_with(
     in_replica: bool = True,
     ping_s: float = 60,
     limits: Mapping[str, float] | None = None,
+    tells: bool = True,
 ) -> AsyncIterator[Peer]:
-    """An app on our WebSocket; it accepts, then does ``behave``."""
+    """An app on our WebSocket; it accepts, then does ``behave``.
+
+    It ``tells`` a proxy's what it has read, as ours does.
+    """
     peer = Peer()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         peer.scope = scope
+        read = 0
 
         async def noted() -> Message:
+            nonlocal read
             message = await receive()
             peer.seen.append(message)
+            said = message.get("text", message.get("bytes"))
+            if tells and not in_replica and said is not None:
+                read += MESSAGE_BYTES + len(said)
+                await send({"type": "websocket.send", READ: read})
             return message
 
         await noted()
@@ -189,38 +199,6 @@ async def test_what_is_sent_between_the_last_ping_and_the_loss_is_dropped() -> N
     bare, dropped = late
     assert type(bare) is RuntimeError, "uvicorn says it otherwise now"
     assert dropped is None
-
-
-async def test_the_proxy_tells_the_app_what_the_client_took() -> None:
-    """The same number that the app sent, however late; nothing of it in the replica's own."""
-    count = 4
-
-    async def send_and_count(receive: Receive, send: Send) -> None:
-        for _ in range(count):
-            await send({"type": "websocket.send", "bytes": bytes(TAKEN_EVERY_BYTES)})
-        while TAKEN not in (message := await receive()) or message[TAKEN] < count << 18:
-            pass
-
-    async with uvicorn_with(send_and_count, in_replica=False) as peer:
-        with await client_of(peer) as client:
-            for _ in range(count):
-                await asyncio.to_thread(client.read)
-            await peer.ends()
-    assert TAKEN in peer.scope["extensions"]
-    taken = [m[TAKEN] for m in peer.seen if TAKEN in m]
-    assert taken == [n * TAKEN_EVERY_BYTES for n in range(1, count + 1)]
-
-
-async def test_the_replicas_own_socket_reports_nothing() -> None:
-    async def send_some(receive: Receive, send: Send) -> None:
-        await send({"type": "websocket.send", "bytes": bytes(TAKEN_EVERY_BYTES)})
-
-    async with uvicorn_with(send_some) as peer:
-        with await client_of(peer) as client:
-            await asyncio.to_thread(client.read)
-            await peer.ends()
-    assert TAKEN not in peer.scope["extensions"]
-    assert all(TAKEN not in message for message in peer.seen)
 
 
 @pytest.mark.parametrize("in_replica", [True, False])

@@ -11,7 +11,15 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ingress.disconnects import Disconnect
 from ingress.door.connection import TransportLost
-from ingress.door.transport import ENDED, TAKEN, WINDOW_BYTES, StarletteTransport
+from ingress.door.transport import (
+    ENDED,
+    MESSAGE_BYTES,
+    READ,
+    REPORT_EVERY_BYTES,
+    TAKEN,
+    WINDOW_BYTES,
+    StarletteTransport,
+)
 
 Message = MutableMapping[str, Any]
 
@@ -167,3 +175,38 @@ async def test_without_reports_no_send_waits() -> None:
     for _ in range(3):
         await transport.send(bytes(WINDOW_BYTES))
     assert len(asgi.sent) == 4
+
+
+async def test_what_was_read_is_said_on_what_is_sent() -> None:
+    asgi = Asgi({"type": "websocket.receive", "text": "hi"})
+    transport = await asgi.accepted(READ)
+    await transport.receive()
+    await transport.send("answer")
+    assert asgi.sent[1:] == [{"type": "websocket.send", "text": "answer", READ: MESSAGE_BYTES + 2}]
+
+
+async def test_who_is_sent_nothing_is_read_on_all_the_same() -> None:
+    message = {"type": "websocket.receive", "bytes": bytes(REPORT_EVERY_BYTES)}
+    asgi = Asgi(*[message] * 4)
+    transport = await asgi.accepted(READ)
+    for _ in range(4):
+        await transport.receive()
+    weight = REPORT_EVERY_BYTES + MESSAGE_BYTES
+    assert [said[READ] for said in asgi.sent[1:]] == [2 * weight, 4 * weight]
+    assert 2 * weight < WINDOW_BYTES, "a proxy that was told so late would wait for ever"
+
+
+@pytest.mark.parametrize("error", [RuntimeError("after the close"), OSError(), ProxyDied("actor")])
+async def test_what_was_read_is_told_to_nobody_who_has_gone(error: Exception) -> None:
+    asgi = Asgi({"type": "websocket.receive", "bytes": bytes(WINDOW_BYTES)})
+    transport = await asgi.accepted(READ)
+    asgi.failing = error
+    assert len(await transport.receive()) == WINDOW_BYTES
+
+
+async def test_a_server_that_asks_for_no_reports_gets_none() -> None:
+    asgi = Asgi({"type": "websocket.receive", "bytes": bytes(WINDOW_BYTES)})
+    transport = await asgi.accepted(TAKEN)
+    await transport.receive()
+    await transport.send("answer")
+    assert asgi.sent[1:] == [{"type": "websocket.send", "text": "answer"}]

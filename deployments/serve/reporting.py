@@ -1,0 +1,88 @@
+"""The WebSocket of Serve's proxy, which passes on what neither side waits for.
+
+Between the proxy and the replica nothing pushes back: a send of the app returns at once, and what a
+peer says is handed on as fast as it comes; what one side does not take piles up in the other's
+memory, and each message of a flood is work for both. So the two tell each other how far they are,
+and neither is ``WINDOW_BYTES`` ahead: the other end is ``ingress.door.transport``.
+
+Rules
+1. The app is told, now and then, how many bytes have gone to the socket (``TAKEN``).
+2. The app tells what it has read, on what it sends anyway or, where that is nothing, by itself
+   (``READ``); a message weighs ``MESSAGE_BYTES`` beside its own. Without room no message is passed
+   on, so the socket is not read; one more passes always where there is room, however large.
+3. An end is passed on at once, and what waits before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn._types import ASGISendEvent
+
+from deployments.serve.websocket import PatientWebSocket
+from ingress.door.transport import MESSAGE_BYTES, READ, REPORT_EVERY_BYTES, TAKEN, WINDOW_BYTES
+
+
+class ReportingWebSocket(PatientWebSocket):
+    """One connection of a client to the proxy."""
+
+    outlives_the_port = False  # a proxy that ends takes every connection with it
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._taken = self._reported = 0
+        self._passed_on = self._read = 0
+        self._room = asyncio.Event()
+
+    def handle_connect(self, event: Any) -> None:
+        super().handle_connect(event)
+        if hasattr(self, "scope"):  # the handshake was good; the app starts after us
+            self.scope["extensions"] |= {TAKEN: {}, READ: {}}
+
+    async def receive(self) -> Any:
+        while self._passed_on - self._read >= WINDOW_BYTES and not self._has_ended:
+            self._room.clear()
+            await self._room.wait()
+        message = await super().receive()
+        if (size := _size_of(message)) is not None:
+            self._passed_on += MESSAGE_BYTES + size
+        return message
+
+    async def send(self, message: ASGISendEvent) -> None:
+        read: int | None = message.get(READ)  # type: ignore[assignment]
+        if read is not None:
+            self._read = read
+            self._room.set()
+        if message["type"] != "websocket.send":
+            await super().send(message)
+        elif (size := _size_of(message)) is not None:
+            await super().send(message)
+            self._taken += size
+            if self._taken - self._reported >= REPORT_EVERY_BYTES:
+                self._reported = self._taken
+                self._put({"type": "websocket.receive", TAKEN: self._taken})
+
+    def _put(self, message: Any) -> None:
+        super()._put(message)
+        self._room.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._room.set()
+
+    def handle_close(self, event: Any) -> None:
+        super().handle_close(event)
+        self._room.set()
+
+    @property
+    def _has_ended(self) -> bool:
+        return self.disconnected or self.close_sent or self.transport.is_closing()
+
+
+def _size_of(message: Any) -> int | None:
+    """The length of what a message carries; None of one that is a report or no message."""
+    for key in ("bytes", "text"):
+        if (said := message.get(key)) is not None:
+            return len(said)
+    return None
