@@ -111,7 +111,8 @@ _ROWS = (
     Reason("message_too_big", _S, 1009, _WARN, Advice.NEVER, False,
            "A message was larger, or in more fragments, than the transport takes."),
     Reason("overloaded", _S, 1013, _WARN, Advice.BACK_OFF, False,
-           "The server, or the principal, has as many sessions as it may."),
+           "The server, or the principal, has as many sessions as it may; or a place was needed "
+           "whose client had not said hello."),
     Reason("server_shutdown", _S, 1012, _INFO, Advice.IN_WINDOW, True,
            "The replica is being replaced or stopped."),
     Reason("replaced", _S, 4002, _INFO, Advice.NEVER, True,

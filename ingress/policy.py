@@ -124,6 +124,13 @@ class Admission(Settings):
     max_ungreeted: int = Field(
         256, ge=1, le=16_384, description="Sockets before their welcome; then HTTP 503."
     )
+    ungreeted_grace_s: float = Field(
+        1.0,
+        ge=0,
+        le=600,
+        description="To say hello in; after it the oldest of them gives way (1013) to the next "
+        "where all places are taken.",
+    )
     ungreeted_per_address: int = Field(16, ge=1, description="The same of one address: HTTP 429.")
     sessions_per_address: int = Field(
         64, ge=1, description="Of one address, or one IPv6 /64; then HTTP 429. Loopback is free."

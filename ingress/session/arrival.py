@@ -73,12 +73,16 @@ class Arrival:
 
     def enter(self) -> None:
         """Take a place among the ungreeted."""
-        self._place = self._service.gate.quotas.enter(self._visitor.address)
+        quotas = self._service.gate.quotas
+        self._place = quotas.enter(self._visitor.address, give_way=self._give_way)
 
     def leave(self) -> None:
         """Give the place back."""
         if self._place is not None:
             self._place.leave()
+
+    def _give_way(self) -> None:
+        self._watch.end(Disconnect("overloaded", "others wait for this place, without a hello"))
 
     def admit(self) -> None:
         """Let a client in whose handshake was accepted; raises Disconnect."""

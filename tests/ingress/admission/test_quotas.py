@@ -125,3 +125,55 @@ def test_no_order_of_events_passes_a_bound(steps: list[tuple[int, str | None, bo
         assert places.ungreeted + places.sessions == len(inside)
         assert all(count <= 2 for count in places._ungreeted_of.values())
         assert all(count <= 3 for count in places._sessions_as.values())
+
+
+class Door:
+    """Sockets that come one after the other, and a clock."""
+
+    def __init__(self, **numbers: Any) -> None:
+        self.now = 0.0
+        self.gone: list[int] = []
+        self.places = Quotas(Admission.model_validate(numbers), lambda: self.now)
+        self._count = 0
+
+    def come(self, address: str | None = None) -> Place:
+        number, self._count = self._count, self._count + 1
+        self.places.knock(address)
+        return self.places.enter(address, give_way=lambda: self.gone.append(number))
+
+
+def test_the_oldest_that_is_silent_gives_way_once_it_has_had_its_time() -> None:
+    door = Door(max_ungreeted=3, ungreeted_grace_s=1.0)
+    places = [door.come() for _ in range(3)]
+    door.now = 0.9
+    assert refused(door.come) == "ungreeted"
+    door.now = 1.0
+    for _ in range(3):
+        door.come()
+    assert door.gone == [0, 1, 2]
+    assert door.places.ungreeted == 3
+    assert refused(door.come) == "ungreeted", "the new ones have their time, too"
+    for place in places:
+        assert refused(place.greet, None, returning=False) == "ungreeted"
+        place.leave()
+    assert (door.places.ungreeted, door.places.sessions) == (3, 0)
+
+
+def test_who_has_been_greeted_or_has_left_does_not_give_way() -> None:
+    door = Door(max_ungreeted=2)
+    greeted, left = door.come(), door.come()
+    greeted.greet(None, returning=False)
+    left.leave()
+    door.come(), door.come()
+    door.now = 60
+    door.come()
+    assert door.gone == [2]
+    assert len(door.places._silent) == 2
+
+
+def test_an_address_with_too_many_of_them_makes_nobody_give_way() -> None:
+    door = Door(max_ungreeted=2, ungreeted_per_address=1)
+    door.come(A), door.come(B)
+    door.now = 60
+    assert refused(door.come, A) == "address_ungreeted"
+    assert door.gone == []

@@ -10,7 +10,7 @@ from ingress.wire.pictures import Frame, encode_frame, parse_result
 from ingress.wire.words import Dialect
 from models.work import FrameFailure, FrameOutcome, FrameRequest
 from tests.ingress.fakes import FakeTransport, lost
-from tests.ingress.session.meeting import HELLO, Lines, Returning, said, session
+from tests.ingress.session.meeting import HELLO, Lines, Returning, check_end, said, session
 from tests.ingress.turns import settle
 from tests.ingress.world import MakeWorld, World
 
@@ -29,6 +29,19 @@ async def test_a_full_server_says_so_after_accept(
         assert late.closed[0] == 1013
         peer.come(lost())
     assert world.total("ws_connections_total") == world.total("ws_disconnects_total") == 2
+
+
+async def test_who_says_no_hello_gives_way_where_the_places_are_taken(
+    make_world: MakeWorld, peer: FakeTransport, lines: Lines
+) -> None:
+    world = make_world(admission={"max_ungreeted": 1, "ungreeted_grace_s": 1})
+    quotas = world.service.gate.quotas
+    quotas._clock = asyncio.get_running_loop().time
+    async with session(world, peer):
+        await asyncio.sleep(1)
+        quotas.knock(None)
+    assert peer.closed == (1013, "others wait for this place, without a hello")
+    check_end(world, lines, "overloaded")
 
 
 async def test_a_plain_client_is_greeted_first(world: World, peer: FakeTransport) -> None:
