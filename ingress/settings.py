@@ -93,9 +93,9 @@ class SessionLimits(Settings):
         4096, ge=16, description="Of a WebSocket message; one more closes with 1009."
     )
     small_frames_per_s: float = Field(
-        1000.0, ge=10, description="WebSocket frames below 1 KiB; more wait in the socket."
+        300.0, ge=10, description="WebSocket frames below 1 KiB; more wait in the socket."
     )
-    small_frames_burst: float = Field(2000.0, ge=1, description="So many of them at once.")
+    small_frames_burst: float = Field(1000.0, ge=1, description="So many of them at once.")
     message_bytes_per_s: float = Field(
         1024.0, ge=0, description="Must come of a message that has begun; less closes with 4201."
     )
@@ -204,6 +204,11 @@ class Http(Settings):
         20.0, gt=0, description="Of one principal, or else one address: HTTP 429. Loopback is free."
     )
     pictures_burst: float = Field(60.0, ge=1, description="So many of them at once.")
+    fruitless_per_s: float = Field(
+        20.0,
+        gt=0,
+        description="POSTs that are refused or given up; past it, the next ones wait for a moment.",
+    )
     head_timeout_s: float = Field(
         10.0, gt=0, le=600, description="Until the head of a request, or a handshake, has come."
     )

@@ -38,7 +38,13 @@ from deployments.serve import goodbye, haproxy, headers, http, lingering, middle
 from deployments.serve.headers import StrangersHeaders
 from deployments.serve.http import NEEDED as _OF_HTTP
 from deployments.serve.http import PatientHttp
-from deployments.serve.middleware import DropAfterLoss, FewPosts, RawWebSocket, SocketPeer
+from deployments.serve.middleware import (
+    DropAfterLoss,
+    FewPosts,
+    GatheredBody,
+    RawWebSocket,
+    SocketPeer,
+)
 from ingress import bucket
 from ingress.settings import IngressSettings
 
@@ -46,6 +52,7 @@ log = logging.getLogger("segstream.equipment")
 
 LEASE_S = 60.0
 _POSTS_PER_PLACE = 2  # so the app sees, counts and logs the first of those that it refuses
+_HOLD_S = 2.0
 
 # What of uvicorn.Config is leaned on, beside the options that a kit names.
 NEEDED = ("loaded", "load", "loaded_app", "ws_protocol_class", "http_protocol_class")
@@ -78,8 +85,11 @@ def kit_for(settings: IngressSettings, *, in_replica: bool, since: float) -> Kit
     a session takes, so that the app can answer an oversized frame; pings are for plain clients.
     """
     limits = settings.limits
-    own = RawWebSocket if in_replica else DropAfterLoss
     most_posts = _POSTS_PER_PLACE * settings.http.max_requests
+    hold_s = min(_HOLD_S, settings.http.body_stall_s / 4)
+    gathered = partial(GatheredBody, hold_s=hold_s)
+    own = (RawWebSocket,) if in_replica else (DropAfterLoss, gathered)
+    posts = partial(FewPosts, most=most_posts, per_s=settings.http.fruitless_per_s)
     return Kit(
         options={
             "ws_max_size": limits.max_message_bytes,
@@ -96,10 +106,12 @@ def kit_for(settings: IngressSettings, *, in_replica: bool, since: float) -> Kit
             "message_bytes_per_s": limits.message_bytes_per_s,
             "message_stall_s": limits.message_stall_s,
             "most_posts": most_posts,
+            "hold_s": hold_s,
+            "fruitless_per_s": settings.http.fruitless_per_s,
         },
         http=PatientHttp,
         websocket=_websocket(in_replica),
-        middlewares=(own, StrangersHeaders, SocketPeer, partial(FewPosts, most=most_posts)),
+        middlewares=(*own, StrangersHeaders, SocketPeer, posts),
         code=_code(),
         since=since,
     )

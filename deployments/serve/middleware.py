@@ -6,10 +6,16 @@ the message that says why.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ingress.bucket import Bucket
+
+_BODY_PIECE_BYTES = 256 * 1024
+_BAD = 400  # and above: statuses of what came to nothing
 
 PEER = "segstream.peer"
 
@@ -73,16 +79,19 @@ class SocketPeer:
 
 
 class FewPosts:
-    """Middleware that answers 503 to a POST while ``most`` of them are under way in this server.
+    """Middleware that passes on to Serve no more POSTs than can be of use.
 
-    The app has places for fewer, and counts whom it refuses; but by way of Serve a refusal costs
-    some milliseconds, so of a flood it is asked about the first alone.
+    By way of Serve each costs some milliseconds, a refusal, too. So of more than ``most`` under way
+    the next is answered 503 here; the app has places for fewer, and counts whom it refuses. And
+    those that came to nothing are passed on at ``per_s``: what was answered well gives its turn
+    back, so who is served is served as fast as the models are.
     """
 
-    def __init__(self, app: ASGIApp, most: int) -> None:
+    def __init__(self, app: ASGIApp, most: int, per_s: float) -> None:
         self._app = app
         self._most = most
         self._under_way = 0
+        self._turns = Bucket(per_s, per_s)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope.get("method") != "POST":
@@ -92,9 +101,53 @@ class FewPosts:
         else:
             self._under_way += 1
             try:
-                await self._app(scope, receive, send)
+                await self._in_turn(scope, receive, send)
             finally:
                 self._under_way -= 1
+
+    async def _in_turn(self, scope: Scope, receive: Receive, send: Send) -> None:
+        clock = asyncio.get_running_loop().time
+
+        async def noted(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] < _BAD:
+                self._turns.take(-1, clock())
+            await send(message)
+
+        debt_s = self._turns.debt_s(clock())
+        self._turns.take(1, clock())
+        await asyncio.sleep(debt_s)
+        await self._app(scope, receive, noted)
+
+
+class GatheredBody:
+    """Middleware that passes a body on in large pieces, or what came of it in ``hold_s``.
+
+    Behind Serve's proxy each piece that the app reads is a call of Ray's, however small: 64 bodies
+    that come by the byte cost more than as many pictures.
+    """
+
+    def __init__(self, app: ASGIApp, hold_s: float) -> None:
+        self._app = app
+        self._hold_s = hold_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def gathered() -> Message:
+            return await self._gather(receive)
+
+        await self._app(scope, gathered if scope["type"] == "http" else receive, send)
+
+    async def _gather(self, receive: Receive) -> Message:
+        message, body = await receive(), bytearray()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._hold_s):
+                while message["type"] == "http.request":
+                    body += message.get("body", b"")
+                    if not message.get("more_body") or len(body) >= _BODY_PIECE_BYTES:
+                        break
+                    message = await receive()  # uvicorn keeps what comes while nobody asks
+        if message["type"] != "http.request":
+            return message
+        return {**message, "body": bytes(body)}
 
 
 async def _overloaded(send: Send) -> None:

@@ -9,7 +9,9 @@ Rules
 1. The app is told, now and then, how many bytes have gone to the socket (``TAKEN``).
 2. The app tells what it has read, on what it sends anyway or, where that is nothing, by itself
    (``READ``); a message weighs ``MESSAGE_BYTES`` beside its own. Without room no message is passed
-   on, so the socket is not read; one more passes always where there is room, however large.
+   on, so the socket is not read; where there is, one passes, however large. Once there was none,
+   the next ones pass when half of it is free, together: each time that the replica fetches what
+   waits is a call of Ray's, whatever it carries.
 3. An end is passed on at once, and what waits before it.
 """
 
@@ -41,13 +43,17 @@ class ReportingWebSocket(PatientWebSocket):
             self.scope["extensions"] |= {TAKEN: {}, READ: {}}
 
     async def receive(self) -> Any:
-        while self._passed_on - self._read >= WINDOW_BYTES and not self._has_ended:
-            self._room.clear()
-            await self._room.wait()
+        if self._passed_on - self._read >= WINDOW_BYTES:
+            await self._half_is_free()
         message = await super().receive()
         if (size := _size_of(message)) is not None:
             self._passed_on += MESSAGE_BYTES + size
         return message
+
+    async def _half_is_free(self) -> None:
+        while self._passed_on - self._read > WINDOW_BYTES // 2 and not self._has_ended:
+            self._room.clear()
+            await self._room.wait()
 
     async def send(self, message: ASGISendEvent) -> None:
         read: int | None = message.get(READ)  # type: ignore[assignment]

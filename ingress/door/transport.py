@@ -33,7 +33,7 @@ ENDED = "segstream.ended"  # the row of the disconnect table
 
 REPORT_EVERY_BYTES = 256 * 1024
 WINDOW_BYTES = 4 * REPORT_EVERY_BYTES
-MESSAGE_BYTES = 1024  # that a message weighs beside its own
+MESSAGE_BYTES = 4096  # that a message weighs beside its own
 
 _LOST = (RuntimeError, WebSocketDisconnect, OSError)
 

@@ -3,7 +3,8 @@
 Frames past the rate are dropped before they wait for a model. A text message that is no frame, a
 bad one and a frame dropped for its rate come out of one more bucket: what is past that rate is
 read later. Who owes there for ``control_patience_s`` at a stretch is let go. A long message counts
-as several, but never as more than the bucket holds: one mistake makes nobody silent for long.
+as several, and so does one for which others are asked, but never as more than the bucket holds: one
+mistake makes nobody silent for long.
 
 Pixels are those of the picture's own header; whoever knows pictures gives the function. A picture
 that is larger than any may be is refused unread, so it counts as the largest.
@@ -53,14 +54,16 @@ class Allowance:
         self._bytes.take(len(image), now)
         return True
 
-    def count(self, size: int = 0) -> None:
+    def count(self, size: int = 0, worth: int = 1) -> None:
         """A message of ``size`` came that is no frame, or bad, or a frame beyond its rates.
+
+        It counts as ``worth`` messages, and as one more for each 4 KiB of it.
 
         Raises:
             Disconnect: the messages have been too many for too long.
         """
         now = self._clock()
-        self._control.take(min(1 + size // _MESSAGE_BYTES, self._limits.control_burst), now)
+        self._control.take(min(worth + size // _MESSAGE_BYTES, self._limits.control_burst), now)
         if not self._control.debt_s(now):
             self._owing_since = None
         elif self._owing_since is None:

@@ -44,6 +44,7 @@ from ingress.wire.said import size_of
 from ingress.wire.words import BadMessage, Dialect
 
 _BAD_MESSAGE_WINDOW_S = 60.0
+_WORTH = {GetStats: 10, SubscribeStats: 10, ChangeMode: 10}  # messages: they ask others
 
 
 class Reader:
@@ -101,7 +102,7 @@ class Reader:
                 self._on_frame(said)
             else:
                 self._on_text(said)
-                self._allowance.count(size)
+                self._allowance.count(size, worth=_WORTH.get(type(said), 1))
         except BadMessage as error:
             self._allowance.count(size)
             self._on_bad(error)

@@ -58,8 +58,12 @@ async def test_what_the_app_has_not_read_is_not_passed_on() -> None:
 
         pumping = asyncio.create_task(pump())
         await goes_on.wait()
-        await send({"type": "websocket.send", READ: fit * weight})
-        await until(lambda: len(seen) == 2 * fit)
+        half = fit // 2 + 1
+        await send({"type": "websocket.send", READ: (half - 1) * weight})
+        await asyncio.sleep(0.1)  # nothing is to happen in it
+        assert len(seen) == fit
+        await send({"type": "websocket.send", READ: half * weight})
+        await until(lambda: len(seen) == fit + half)
         await send({"type": "websocket.send", READ: count * weight, "text": "all"})
         await pumping
 

@@ -150,6 +150,19 @@ async def test_control_messages_past_the_burst_are_read_at_their_rate(
         peer.come(lost())
 
 
+async def test_what_others_are_asked_for_counts_as_ten(
+    make_world: MakeWorld, peer: FakeTransport
+) -> None:
+    world = make_world(limits={"control_per_s": 10, "control_burst": 20})
+    async with session(world, peer, Dialect.PLAIN):
+        peer.come(*['{"type":"get_stats"}'] * 10)
+        await asyncio.sleep(0.5)
+        assert types(peer).count("stats") == 3, "two from the burst, and the one that makes a debt"
+        await asyncio.sleep(2)
+        assert types(peer).count("stats") == 5
+        peer.come(lost())
+
+
 async def test_long_messages_count_as_several_and_none_silences_its_sender_for_long(
     make_world: MakeWorld, peer: FakeTransport
 ) -> None:
