@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from deployments.serve.middleware import PEER
+from ingress.admission.addresses import named
 from ingress.admission.gate import Gate, Knock
 from ingress.admission.refusal import Refused
 
@@ -110,10 +111,7 @@ async def turn_away(websocket: WebSocket, refused: Refused) -> None:
 
 def knock_of(scope: Scope | Mapping[str, Any]) -> Knock:
     """A request or handshake as the gate sees it; a header that comes twice is joined."""
-    headers: dict[str, str] = {}
-    for raw_name, raw_value in scope["headers"]:
-        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    headers = named(scope["headers"])
     kept = (scope.get("extensions") or {}).get(PEER) or scope
     peer: Sequence[Any] = kept.get("client") or (None,)
     offered = scope.get("subprotocols") or ()

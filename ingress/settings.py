@@ -72,11 +72,11 @@ class SessionLimits(Settings):
         64 * _KIB, ge=1024, description="A text message other than a plain frame."
     )
     control_per_s: float = Field(
-        100.0,
+        50.0,
         ge=1,
         description="Text messages that are no frame, each 4 KiB one; more wait to be read.",
     )
-    control_burst: float = Field(200.0, ge=1, description="So many of them at once.")
+    control_burst: float = Field(100.0, ge=1, description="So many of them at once.")
     control_patience_s: float = Field(
         30.0, gt=0, description="Above control_per_s for so long closes with 1008."
     )
@@ -204,10 +204,16 @@ class Http(Settings):
         20.0, gt=0, description="Of one principal, or else one address: HTTP 429. Loopback is free."
     )
     pictures_burst: float = Field(60.0, ge=1, description="So many of them at once.")
+    beside_streams: int = Field(
+        4,
+        ge=1,
+        description="POSTs passed on at once by one server while anybody streams to it.",
+    )
     fruitless_per_s: float = Field(
-        20.0,
+        10.0,
         gt=0,
-        description="POSTs that are refused or given up; past it, the next ones wait for a moment.",
+        description="POSTs that are refused or given up, and connections that end at once, of one "
+        "address; the next ones wait for a moment. For connections loopback is free.",
     )
     head_timeout_s: float = Field(
         10.0, gt=0, le=600, description="Until the head of a request, or a handshake, has come."

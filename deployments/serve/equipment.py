@@ -25,7 +25,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,18 +34,29 @@ from typing import Any
 from ray import cloudpickle
 from starlette.types import ASGIApp
 
-from deployments.serve import goodbye, haproxy, headers, http, lingering, middleware, taking
+from deployments.serve import (
+    crowd,
+    goodbye,
+    haproxy,
+    headers,
+    http,
+    lingering,
+    middleware,
+    taking,
+    turns,
+)
+from deployments.serve.crowd import Bounds, Crowd, address_key, unknown_key
 from deployments.serve.headers import StrangersHeaders
 from deployments.serve.http import NEEDED as _OF_HTTP
 from deployments.serve.http import PatientHttp
 from deployments.serve.middleware import (
     DropAfterLoss,
-    FewPosts,
-    GatheredBody,
     RawWebSocket,
     SocketPeer,
 )
 from ingress import bucket
+from ingress.admission import addresses
+from ingress.admission.addresses import Addresses
 from ingress.settings import IngressSettings
 
 log = logging.getLogger("segstream.equipment")
@@ -62,7 +73,7 @@ NEEDED = ("loaded", "load", "loaded_app", "ws_protocol_class", "http_protocol_cl
 class Kit:
     """Options of ``uvicorn.Config``, the protocols' classes, and what lies around the app.
 
-    ``code`` tells versions of our classes apart, ``since`` replicas by age.
+    ``code`` tells versions of our classes apart, and whom they trust; ``since`` replicas by age.
     """
 
     options: Mapping[str, float]
@@ -85,11 +96,15 @@ def kit_for(settings: IngressSettings, *, in_replica: bool, since: float) -> Kit
     a session takes, so that the app can answer an oversized frame; pings are for plain clients.
     """
     limits = settings.limits
-    most_posts = _POSTS_PER_PLACE * settings.http.max_requests
-    hold_s = min(_HOLD_S, settings.http.body_stall_s / 4)
-    gathered = partial(GatheredBody, hold_s=hold_s)
-    own = (RawWebSocket,) if in_replica else (DropAfterLoss, gathered)
-    posts = partial(FewPosts, most=most_posts, per_s=settings.http.fruitless_per_s)
+    own = RawWebSocket if in_replica else DropAfterLoss
+    few = Bounds(
+        most=_POSTS_PER_PLACE * settings.http.max_requests,
+        beside_streams=settings.http.beside_streams,
+        fruitless_per_s=settings.http.fruitless_per_s,
+        hold_s=min(_HOLD_S, settings.http.body_stall_s / 4),
+    )
+    trusted = settings.admission.trusted_proxies
+    key_of = unknown_key if in_replica else partial(address_key, Addresses(trusted))
     return Kit(
         options={
             "ws_max_size": limits.max_message_bytes,
@@ -105,14 +120,17 @@ def kit_for(settings: IngressSettings, *, in_replica: bool, since: float) -> Kit
             "max_fragments": limits.max_fragments,
             "message_bytes_per_s": limits.message_bytes_per_s,
             "message_stall_s": limits.message_stall_s,
-            "most_posts": most_posts,
-            "hold_s": hold_s,
-            "fruitless_per_s": settings.http.fruitless_per_s,
+            **asdict(few),
         },
         http=PatientHttp,
         websocket=_websocket(in_replica),
-        middlewares=(*own, StrangersHeaders, SocketPeer, posts),
-        code=_code(),
+        middlewares=(
+            own,
+            StrangersHeaders,
+            SocketPeer,
+            partial(Crowd, bounds=few, key_of=key_of),
+        ),
+        code=" ".join((_code(), *trusted)),
         since=since,
     )
 
@@ -190,7 +208,9 @@ _OF_WEBSOCKETS = tuple(
 )
 _SHIPPED = (
     __name__,
+    addresses.__name__,
     bucket.__name__,
+    crowd.__name__,
     goodbye.__name__,
     haproxy.__name__,
     headers.__name__,
@@ -198,6 +218,7 @@ _SHIPPED = (
     lingering.__name__,
     middleware.__name__,
     taking.__name__,
+    turns.__name__,
     *_OF_WEBSOCKETS,
 )
 

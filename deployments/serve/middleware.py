@@ -6,16 +6,9 @@ the message that says why.
 
 from __future__ import annotations
 
-import asyncio
-import json
 from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from ingress.bucket import Bucket
-
-_BODY_PIECE_BYTES = 256 * 1024
-_BAD = 400  # and above: statuses of what came to nothing
 
 PEER = "segstream.peer"
 
@@ -76,87 +69,3 @@ class SocketPeer:
             kept = {**(scope.get("extensions") or {}), PEER: {"client": scope.get("client")}}
             scope = {**scope, "extensions": kept}
         await self._app(scope, receive, send)
-
-
-class FewPosts:
-    """Middleware that passes on to Serve no more POSTs than can be of use.
-
-    By way of Serve each costs some milliseconds, a refusal, too. So of more than ``most`` under way
-    the next is answered 503 here; the app has places for fewer, and counts whom it refuses. And
-    those that came to nothing are passed on at ``per_s``: what was answered well gives its turn
-    back, so who is served is served as fast as the models are.
-    """
-
-    def __init__(self, app: ASGIApp, most: int, per_s: float) -> None:
-        self._app = app
-        self._most = most
-        self._under_way = 0
-        self._turns = Bucket(per_s, per_s)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope.get("method") != "POST":
-            await self._app(scope, receive, send)
-        elif self._under_way >= self._most:
-            await _overloaded(send)
-        else:
-            self._under_way += 1
-            try:
-                await self._in_turn(scope, receive, send)
-            finally:
-                self._under_way -= 1
-
-    async def _in_turn(self, scope: Scope, receive: Receive, send: Send) -> None:
-        clock = asyncio.get_running_loop().time
-
-        async def noted(message: Message) -> None:
-            if message["type"] == "http.response.start" and message["status"] < _BAD:
-                self._turns.take(-1, clock())
-            await send(message)
-
-        debt_s = self._turns.debt_s(clock())
-        self._turns.take(1, clock())
-        await asyncio.sleep(debt_s)
-        await self._app(scope, receive, noted)
-
-
-class GatheredBody:
-    """Middleware that passes a body on in large pieces, or what came of it in ``hold_s``.
-
-    Behind Serve's proxy each piece that the app reads is a call of Ray's, however small: 64 bodies
-    that come by the byte cost more than as many pictures.
-    """
-
-    def __init__(self, app: ASGIApp, hold_s: float) -> None:
-        self._app = app
-        self._hold_s = hold_s
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def gathered() -> Message:
-            return await self._gather(receive)
-
-        await self._app(scope, gathered if scope["type"] == "http" else receive, send)
-
-    async def _gather(self, receive: Receive) -> Message:
-        message, body = await receive(), bytearray()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._hold_s):
-                while message["type"] == "http.request":
-                    body += message.get("body", b"")
-                    if not message.get("more_body") or len(body) >= _BODY_PIECE_BYTES:
-                        break
-                    message = await receive()  # uvicorn keeps what comes while nobody asks
-        if message["type"] != "http.request":
-            return message
-        return {**message, "body": bytes(body)}
-
-
-async def _overloaded(send: Send) -> None:
-    why = "too many requests are under way; try again in a moment"
-    body = json.dumps({"error": {"code": "OVERLOADED", "message": why}}).encode()
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-        (b"retry-after", b"5"),
-    ]
-    await send({"type": "http.response.start", "status": 503, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

@@ -98,6 +98,15 @@ def hostname(host: str) -> str:
     return host if host.count(":") > 1 else host.partition(":")[0]
 
 
+def named(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Headers by their names in small letters; one that comes twice is joined."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in raw:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
+
+
 class Addresses:
     """Reads callers out of requests."""
 

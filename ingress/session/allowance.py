@@ -54,7 +54,7 @@ class Allowance:
         self._bytes.take(len(image), now)
         return True
 
-    def count(self, size: int = 0, worth: int = 1) -> None:
+    def count(self, size: int = 0, worth: float = 1) -> None:
         """A message of ``size`` came that is no frame, or bad, or a frame beyond its rates.
 
         It counts as ``worth`` messages, and as one more for each 4 KiB of it.

@@ -44,7 +44,8 @@ from ingress.wire.said import size_of
 from ingress.wire.words import BadMessage, Dialect
 
 _BAD_MESSAGE_WINDOW_S = 60.0
-_WORTH = {GetStats: 10, SubscribeStats: 10, ChangeMode: 10}  # messages: they ask others
+# What a message counts as: nothing answers the first two, others are asked for the last three.
+_WORTH = {Ack: 0.5, Pong: 0.5, GetStats: 10, SubscribeStats: 10, ChangeMode: 10}
 
 
 class Reader:

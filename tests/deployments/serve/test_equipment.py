@@ -16,15 +16,10 @@ from ray import cloudpickle
 from starlette.types import Receive, Scope, Send
 
 from deployments.serve import equipment
+from deployments.serve.crowd import Crowd
 from deployments.serve.equipment import LEASE_S, Kit, by_value, equip, equip_proxy, kit_for
 from deployments.serve.headers import StrangersHeaders
-from deployments.serve.middleware import (
-    DropAfterLoss,
-    FewPosts,
-    GatheredBody,
-    RawWebSocket,
-    SocketPeer,
-)
+from deployments.serve.middleware import DropAfterLoss, RawWebSocket, SocketPeer
 from deployments.serve.reporting import ReportingWebSocket
 from deployments.serve.websocket import NEEDED, PatientWebSocket
 from ingress.settings import IngressSettings, Keepalive, SessionLimits
@@ -63,9 +58,9 @@ def layers(config: Any) -> list[type]:
         (
             False,
             ReportingWebSocket,
-            [FewPosts, SocketPeer, StrangersHeaders, GatheredBody, DropAfterLoss],
+            [Crowd, SocketPeer, StrangersHeaders, DropAfterLoss],
         ),
-        (True, PatientWebSocket, [FewPosts, SocketPeer, StrangersHeaders, RawWebSocket]),
+        (True, PatientWebSocket, [Crowd, SocketPeer, StrangersHeaders, RawWebSocket]),
     ],
 )
 def test_the_next_connection_has_what_the_settings_say(
@@ -90,7 +85,7 @@ def test_the_same_kit_twice_is_once_and_another_one_takes_its_place() -> None:
     equip(config, kit(7, since=3))
     assert config.ws_protocol_class is not first
     assert config.ws_ping_interval == 7
-    assert layers(config) == [FewPosts, SocketPeer, StrangersHeaders, GatheredBody, DropAfterLoss]
+    assert layers(config) == [Crowd, SocketPeer, StrangersHeaders, DropAfterLoss]
 
 
 def test_the_younger_replica_counts_while_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
