@@ -106,7 +106,8 @@ async def test_a_flood_of_small_frames_is_read_in_slices_and_at_a_rate(
 @pytest.mark.parametrize("in_replica", [True, False])
 @pytest.mark.parametrize("payload", [b"", b"x"])
 async def test_a_message_in_too_many_fragments_is_too_big(in_replica: bool, payload: bytes) -> None:
-    async with uvicorn_with(listen, in_replica=in_replica) as peer:
+    fast = {"small_frames_per_s": 2000}
+    async with uvicorn_with(listen, in_replica=in_replica, limits=fast) as peer:
         with await client_of(peer) as client:
             client.put(unfinished(TEXT, payload))
             protocol = protocol_of(peer)
@@ -128,7 +129,7 @@ async def test_a_message_in_many_fragments_arrives() -> None:
         assert await receive() == {"type": "websocket.receive", "text": "x" * 2_000_001}
         assert await receive() == {"type": "websocket.receive", "text": "next"}
 
-    async with uvicorn_with(one) as peer:
+    async with uvicorn_with(one, limits={"small_frames_per_s": 2000}) as peer:
         with await client_of(peer) as client:
             whole = unfinished(TEXT, b"x" * 1000) + unfinished(0, b"x" * 1000) * 1999
             await asyncio.to_thread(client.put, whole + wire(0, b"x") + wire(TEXT, b"next"))
