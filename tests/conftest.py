@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.serve_app import ServeApp, serve_app
+from tests.soak_report import pytest_sessionfinish  # noqa: F401 - a hook
 from tests.virtual_time import VirtualTimeLoop
 
 _INGRESS = Path(__file__).parent / "ingress"

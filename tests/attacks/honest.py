@@ -65,6 +65,8 @@ class Honest:
         self._process.kill()
         self._process.wait()
         self._reader.join()
+        if self._process.stdout:
+            self._process.stdout.close()
 
     def _read(self) -> None:
         assert self._process.stdout

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -25,6 +25,8 @@ from tests.faults.books import wait_until
 from tests.serve_app import ServeApp, serve_app
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(300)]
+
+Record = Callable[[str, object], None]
 
 PROFILES = ("default", "fast", "bare")
 QUIET_S, ATTACK_S = 3.0, 4.0
@@ -56,8 +58,8 @@ def lived(honest: Honest, seconds: float) -> Window:
     return honest.between(since, since + seconds)
 
 
-def beside(app: ServeApp, honest: Honest, *attacks: str) -> None:
-    """What the honest see while these attacks are under way is within the bars."""
+def beside(app: ServeApp, honest: Honest, *attacks: str) -> dict[str, Window]:
+    """What the honest see while these attacks are under way is within the bars; what it was."""
     told: list[str] = []
     for _ in range(TRIES):
         quiet = lived(honest, QUIET_S)
@@ -66,26 +68,34 @@ def beside(app: ServeApp, honest: Honest, *attacks: str) -> None:
         told.append(f"quiet {quiet}; attacked {loud}")
         sys.stdout.write(f"\n{', '.join(attacks)}: {told[-1]}\n")
         if loud.silent_s < SILENT_S and loud.p99_s <= WORSE * quiet.p99_s:
-            return
+            return {"quiet": quiet, "attacked": loud}
     pytest.fail("\n".join(told))
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_an_attack_costs_its_share(app: ServeApp, honest: Honest, attack: str) -> None:
-    beside(app, honest, attack)
+def test_an_attack_costs_its_share(
+    app: ServeApp, honest: Honest, attack: str, record_property: Record
+) -> None:
+    for word, window in beside(app, honest, attack).items():
+        record_property(word, window)
 
 
-def test_all_attacks_together_cost_theirs(app: ServeApp, honest: Honest) -> None:
+def test_all_attacks_together_cost_theirs(
+    app: ServeApp, honest: Honest, record_property: Record
+) -> None:
     known = lines_of(app)
     processes = [app.replica(name) for name in ("ingress", "segmenter-main")] + app.proxies()
     before = sum(process.memory_info().rss for process in processes)
-    beside(app, honest, *ATTACKS)
+    for word, window in beside(app, honest, *ATTACKS).items():
+        record_property(word, window)
     grown = sum(process.memory_info().rss for process in processes) - before
     attackers = sum(attack.count for attack in ATTACKS.values())
     assert grown < attackers * SessionLimits().ceiling_bytes
     new = lines_of(app) - known
     beside_ends = [line for line in new if not _DISCONNECT.search(line)]
     assert len(beside_ends) <= attackers, beside_ends[:50]
+    record_property("lines_beside_those_of_ends", len(beside_ends))
+    record_property("MiB_grown", grown >> 20)
     assert not [line for line in new if "Traceback" in line]
 
 
