@@ -205,12 +205,12 @@ class Http(Settings):
     )
     pictures_burst: float = Field(60.0, ge=1, description="So many of them at once.")
     beside_streams: int = Field(
-        4,
+        2,
         ge=1,
         description="POSTs passed on at once by one server while anybody streams to it.",
     )
     fruitless_per_s: float = Field(
-        10.0,
+        5.0,
         gt=0,
         description="POSTs that are refused or given up, and connections that end at once, of one "
         "address; the next ones wait for a moment. For connections loopback is free.",

@@ -7,9 +7,11 @@ Rules
 2. One frame of each flow per batch, and first those who have cost the mode least
    (``ingress.dispatch.flow``): equal clients get equal shares, whenever their frames come.
    Pictures by HTTP, which are one flow, fill a batch only where nobody else waits or is under way.
-3. A session gives its frame when the call starts, not when it queues, so the
+3. A frame that is dear, as those of its flow were lately, goes in a call of its own beside the
+   window, one for each replica: the others of a batch would wait for it to be drawn.
+4. A session gives its frame when the call starts, not when it queues, so the
    frame is the newest one.
-4. Every flight lands exactly once, whatever becomes of its call. A call whose
+5. Every flight lands exactly once, whatever becomes of its call. A call whose
    sessions have all gone is cancelled.
 
 One dispatcher serves one mode, so a slow mode never delays another.
@@ -45,6 +47,8 @@ class Dispatcher:
         self._analyzer = analyzer
         self._settings = settings
         self.singles = Flow()
+        self._replicas = replicas
+        self._dear: set[asyncio.Task[None]] = set()
         self._waiting: dict[Source, float] = {}  # since when, on the clock of the turns
         self._clock = Clock()
         self._calls: dict[asyncio.Task[None], list[Flight]] = {}
@@ -96,33 +100,67 @@ class Dispatcher:
                 call.cancel()
 
     def _start_calls(self) -> None:
-        while self._waiting and len(self._calls) < self.window.calls:
-            batch = self._gather()
+        while self._may_start():
+            waited = len(self._waiting)
+            batch, dear = self._gather()
             if not batch:
-                break
-            call = asyncio.get_running_loop().create_task(self._call(batch), name=named("call"))
+                if len(self._waiting) == waited:
+                    break
+                continue  # what was taken had gone stale
+            call = asyncio.get_running_loop().create_task(
+                self._call(batch, dear=dear), name=named("call")
+            )
             self._calls[call] = batch
+            if dear:
+                self._dear.add(call)
             call.add_done_callback(self._ended)
         self._calls_gauge.set(len(self._calls))
         self._waiting_gauge.set(len(self._waiting))
+
+    @property
+    def _usual_is_free(self) -> bool:
+        return len(self._calls) - len(self._dear) < self.window.calls
+
+    @property
+    def _dear_is_free(self) -> bool:
+        return len(self._dear) < self._replicas
+
+    def _may_start(self) -> bool:
+        """Whether a call may be free for somebody who waits."""
+        return bool(self._waiting) and (
+            self._usual_is_free
+            or (self._dear_is_free and any(self._clock.is_dear(s.flow) for s in self._waiting))
+        )
 
     def _queue(self, source: Source) -> None:
         if source not in self._waiting:
             self._waiting[source] = self._clock.now
 
-    def _gather(self) -> list[Flight]:
-        """One flight of each flow that waits, in order, within the bounds of a batch."""
+    def _gather(self) -> tuple[list[Flight], bool]:
+        """One flight of each flow that waits, in order, within the bounds of a batch.
+
+        Or a dear one alone; the second says which.
+        """
         batch: list[Flight] = []
         room = self._settings.max_batch_bytes
         again: list[Source] = []
-        once = self._somebody_else_is_here()
+        crowded, alone = self._somebody_else_is_here(), False
+        usual = self._usual_is_free
         served: set[Flow] = set()
-        for source in sorted(self._waiting, key=self._due):
-            if len(batch) == self.window.batch or room <= 0:
+        order = sorted(self._waiting, key=self._due)
+        for source in order:
+            if len(batch) == self.window.batch or room <= 0 or alone:
                 break
-            if once and source.flow in served:
+            if crowded and source.flow in served:
                 continue
             due = self._due(source)
+            is_dear = crowded and self._clock.is_dear(source.flow)
+            if is_dear:
+                its_turn = source is order[0] or due <= self._clock.now
+                if batch or not its_turn or not self._dear_is_free:
+                    continue
+            elif not usual:
+                continue
             del self._waiting[source]
             flight = source.take()
             if flight is not None:
@@ -130,11 +168,12 @@ class Dispatcher:
                 served.add(source.flow)
                 batch.append(flight)
                 room -= len(flight.request.image)
+                alone = is_dear
             if source.is_ready:
                 again.append(source)
         for source in again:
             self._queue(source)
-        return batch
+        return batch, alone
 
     def _due(self, source: Source) -> float:
         return self._clock.due(source.flow, self._waiting[source])
@@ -144,7 +183,7 @@ class Dispatcher:
         flying = (flight.source for batch in self._calls.values() for flight in batch)
         return len({source.flow for source in chain(self._waiting, flying)}) > 1
 
-    async def _call(self, batch: list[Flight]) -> None:
+    async def _call(self, batch: list[Flight], *, dear: bool) -> None:
         self._batch_frames.observe(len(batch))
         outcomes: Sequence[FrameOutcome | AnalysisFailed] | None = None
         under_way = self.under_way
@@ -152,7 +191,8 @@ class Dispatcher:
         try:
             async with asyncio.timeout(self._settings.call_timeout_s):
                 outcomes = await self._analyzer.analyze(self.mode, [f.request for f in batch])
-            self.window.landed(under_way, asyncio.get_running_loop().time() - began_at)
+            if not dear:  # which says nothing of what the pool answers of the others
+                self.window.landed(under_way, asyncio.get_running_loop().time() - began_at)
         except AnalysisFailed as failure:
             outcomes = [failure] * len(batch)
         except TimeoutError:
@@ -186,6 +226,7 @@ class Dispatcher:
 
     def _ended(self, call: asyncio.Task[None]) -> None:
         batch = self._calls.pop(call)
+        self._dear.discard(call)
         # A call that is cancelled before its first step never comes to its own landing.
         self._land([flight for flight in batch if flight.outcome is None], None)
         if not call.cancelled() and (error := call.exception()) is not None:

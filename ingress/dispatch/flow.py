@@ -12,13 +12,18 @@ Rules
    evenly charges late, and charges all.
 3. A flow that had nothing to send gains no claim by that.
 4. What a flow has had in advance it owes: to the next mode, and after a resume.
+5. Dear is a flow whose frames cost ``DEAR`` times what is usual: the geometric mean, on which a few
+   dear ones among many weigh little, and where all are dear none is.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+DEAR = 4.0
 _WEIGHT = 0.25  # of the newest frame
+_USUAL_WEIGHT = 0.05
 _UNKNOWN_MS = 1.0  # a frame of a mode that has never answered
 
 
@@ -36,6 +41,8 @@ class Clock:
     def __init__(self) -> None:
         self.now = 0.0
         self._cost_ms: float | None = None
+        self._usual_log: float | None = None
+        self._dear_above_ms = math.inf
 
     def due(self, flow: Flow, since: float) -> float:
         """When it is the turn of a frame of ``flow`` that waits since then."""
@@ -52,6 +59,12 @@ class Clock:
             cost_ms = max(cost_ms, self._expected_ms(flow))
         flow.cost_ms = _moved(flow.cost_ms, cost_ms)
         self._cost_ms = _moved(self._cost_ms, cost_ms)
+        self._usual_log = _moved(self._usual_log, math.log(max(cost_ms, 1e-3)), _USUAL_WEIGHT)
+        self._dear_above_ms = DEAR * math.exp(self._usual_log)
+
+    def is_dear(self, flow: Flow) -> bool:
+        """Whether frames of ``flow`` are known to be dear."""
+        return flow.cost_ms is not None and flow.cost_ms > self._dear_above_ms
 
     def debt_ms(self, flow: Flow) -> float:
         """What ``flow`` has had in advance."""
@@ -65,5 +78,5 @@ class Clock:
         return flow.cost_ms or self._cost_ms or _UNKNOWN_MS
 
 
-def _moved(average: float | None, newest: float) -> float:
-    return newest if average is None else average + _WEIGHT * (newest - average)
+def _moved(average: float | None, newest: float, weight: float = _WEIGHT) -> float:
+    return newest if average is None else average + weight * (newest - average)

@@ -20,6 +20,7 @@ from ingress.disconnects import Disconnect
 from ingress.settings import SessionLimits
 
 _MESSAGE_BYTES = 4096  # that count as one message
+_GULPS = 10  # of a full bucket: a flood is read and answered by so many at once, for each way costs
 
 PixelsOf = Callable[[bytes], int]
 
@@ -36,13 +37,16 @@ class Allowance:
             for rate in (limits.frames_per_s, limits.pixels_per_s, limits.bytes_per_s)
         )
         self._control = Bucket(limits.control_per_s, limits.control_burst)
+        self._gulp = limits.control_burst / _GULPS
         self._owing_since: float | None = None
         self._clock = asyncio.get_running_loop().time
 
     @property
     def debt_s(self) -> float:
-        """Seconds until the next message may be read."""
-        return self._control.debt_s(self._clock())
+        """Seconds until the next message may be read; who owes is read on when some may be."""
+        now = self._clock()
+        owes = self._control.debt_s(now) > 0
+        return self._control.missing_s(self._gulp, now) if owes else 0.0
 
     def takes(self, image: bytes) -> bool:
         """Whether a frame that came is within the rates; it counts there if it is."""

@@ -35,6 +35,9 @@ from tests.integration.pictures import encoded
 ADDRESS = "127.0.0.66"
 FORWARDED = "X-Forwarded-For: 198.51.100.66"  # where the address of a stranger counts
 
+LARGE = 520  # the side of a picture whose view as PNG, twice as wide, is still drawn
+LARGEST = {"visualization_mode": "side-by-side", "output": "overlay", "format": "png"}
+
 _MASK = b"\x11\x22\x33\x44"
 
 
@@ -214,8 +217,7 @@ def _giant_results() -> Callable[[Attacker], None]:
 
     def strike(attacker: Attacker) -> None:
         with attacker.client("v1", headers=[FORWARDED]) as client:
-            view = {"visualization_mode": "side-by-side", "output": "overlay", "format": "png"}
-            client.say({"type": "update_viz", "settings": view})
+            client.say({"type": "update_viz", "settings": LARGEST})
             for seq in range(1, 4):
                 client.put(wire(BINARY, encode_frame(Frame(seq, 0, 0, giant))))
             for _ in range(10):
@@ -223,6 +225,20 @@ def _giant_results() -> Callable[[Attacker], None]:
                     break
                 client.pong()
             client.rst()  # and has them parked
+
+    return strike
+
+
+def _largest_results() -> Callable[[Attacker], None]:
+    """As many as are taken, each as large as may be drawn of a stream's frame."""
+    picture = _noise(LARGE)
+
+    def strike(attacker: Attacker) -> None:
+        with attacker.client() as client:
+            client.say({"type": "update_viz", "settings": LARGEST})
+            while not attacker.over.is_set():
+                client.frame(picture)
+                client.next_message()
 
     return strike
 
@@ -296,6 +312,7 @@ ATTACKS: Mapping[str, Attack] = {
     "bursts of pings": Attack(1, _sends("v1", lambda: _burst('{"type":"ping","t":1}'))),
     "pings of the protocol": Attack(1, _sends("plain", lambda: wire(PING, b"") * 40_000)),
     "results without end": Attack(3, _giant_results),
+    "the largest results": Attack(1, _largest_results),
     "hello and go": Attack(4, _just(_hello_and_go)),
     "bodies by the byte": Attack(4, _just(_dripping)),
     "silence and half handshakes": Attack(4, _just(_silent)),

@@ -392,3 +392,62 @@ async def test_pictures_by_http_fill_batches_where_nobody_streams(make_world: Ma
     world.analyzer.gate.set()
     await asyncio.gather(*shots)
     assert images(world) == [["0"], ["1", "2", "3", "4"]]
+
+
+async def test_dear_frames_go_in_calls_of_their_own_in_their_turn(make_world: MakeWorld) -> None:
+    """Nobody's answer waits for one to be drawn; a lone client's frames need no such thing."""
+    world = make_world(batching={"max_calls": 1, "max_batch": 4})
+
+    async def worked(mode: str, frames: Sequence[FrameRequest]) -> Sequence[FrameOutcome]:
+        outcomes = [work(frame) for frame in frames]
+        await asyncio.sleep(max(outcome.took_ms for outcome in outcomes) / 1000)
+        return outcomes
+
+    def work(frame: FrameRequest) -> FrameFailure:
+        return FrameFailure("FRAME_REJECTED", "", 200.0 if frame.image.startswith(b"dear") else 10)
+
+    world.analyzer.answer = worked
+    dispatcher = world.service.dispatchers["person"]
+    cheap, dear = [Client(name) for name in "abc"], Client("dear")
+    for client in (*cheap, dear):
+        client.endless = dispatcher
+        dispatcher.offer(client)
+    await asyncio.sleep(2)
+    known = len(world.analyzer.calls)
+    await asyncio.sleep(10)
+    later = images(world)[known:]
+    assert all(batch == ["dear"] or "dear" not in batch for batch in later)
+    assert max(map(len, later)) == 3, "the others fill batches as before"
+    turns = Counter(name for batch in later for name in batch)
+    assert turns["dear"] == pytest.approx(turns["a"] / 20, abs=3), "its share, and no more"
+    assert turns["a"] * 0.010 >= 0.9 * 10, "its calls run beside theirs"
+    for client in cheap:
+        client.endless = None
+    await asyncio.sleep(1)
+    alone = len(dear.landed)
+    await asyncio.sleep(2)
+    assert len(dear.landed) - alone == 10
+    dear.endless = None
+    await asyncio.sleep(1)
+    assert dispatcher.calls == dispatcher.waiting == 0
+
+
+async def test_who_waits_alone_is_not_forgotten_where_the_others_frames_went_stale(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world(batching={"max_calls": 1})
+    world.analyzer.gate = asyncio.Event()
+    dispatcher = world.service.dispatchers["person"]
+    dear, running, stale = Client("dear"), Client("running"), Client("stale")
+    dispatcher._clock.landed(running.flow, 1, answered=True)
+    dear.flow.cost_ms, dear.flow.next_turn = 1000.0, 500.0
+    assert dispatcher._clock.is_dear(dear.flow)
+    stale.take = lambda: None  # type: ignore[method-assign]
+    dispatcher.offer(running)
+    dispatcher.offer(stale)
+    dispatcher.offer(dear)
+    assert dispatcher.waiting == 2
+    stale.backlog = 0
+    world.analyzer.gate.set()
+    await settle()
+    assert len(dear.landed) == 1

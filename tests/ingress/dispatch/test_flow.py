@@ -78,3 +78,22 @@ def test_what_was_had_in_advance_is_owed_to_the_next_clock() -> None:
     had = served(other, {heavy: lambda: 10.0, rival: lambda: 10.0}, 60)
     assert had[heavy] == 0
     assert had[rival] == pytest.approx(600.0)
+
+
+def test_dear_is_what_costs_far_more_than_is_usual() -> None:
+    clock, dear, flows = Clock(), Flow(), [Flow() for _ in range(4)]
+    assert not clock.is_dear(dear), "nothing is known of it"
+    for _ in range(30):
+        for flow in flows:
+            clock.landed(flow, 20, answered=True)
+        clock.landed(dear, 200, answered=True)
+    assert clock.is_dear(dear)
+    assert not any(clock.is_dear(flow) for flow in flows)
+
+
+def test_where_all_are_dear_none_is() -> None:
+    clock, flows = Clock(), [Flow() for _ in range(4)]
+    for _ in range(30):
+        for flow in flows:
+            clock.landed(flow, 200, answered=True)
+    assert not any(clock.is_dear(flow) for flow in flows)

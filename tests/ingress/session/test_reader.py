@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import itertools
 import json
 
 import pytest
@@ -150,6 +151,21 @@ async def test_control_messages_past_the_burst_are_read_at_their_rate(
         peer.come(lost())
 
 
+async def test_a_flood_is_read_in_gulps(make_world: MakeWorld, peer: FakeTransport) -> None:
+    world = make_world(limits={"control_per_s": 10, "control_burst": 50})
+    async with session(world, peer, Dialect.PLAIN):
+        peer.come(*['{"type":"ping","t":1}'] * 100)
+        await settle()
+        read = [types(peer).count("pong")]
+        for _ in range(20):
+            await asyncio.sleep(0.1)
+            read.append(types(peer).count("pong"))
+        peer.come(lost())
+    gulps = [later - before for before, later in itertools.pairwise(read) if later > before]
+    assert sum(gulps) in range(15, 26)
+    assert len(gulps) <= 5, "when five may be read, not twenty times one"
+
+
 async def test_what_others_are_asked_for_counts_as_ten(
     make_world: MakeWorld, peer: FakeTransport
 ) -> None:
@@ -171,7 +187,7 @@ async def test_long_messages_count_as_several_and_none_silences_its_sender_for_l
         peer.come("x" * 4_000_000, "nonsense", *["y" * 9_000] * 3)
         await settle()
         assert types(peer) == ["connected", *["error"] * 2], "the first took what there was, 20"
-        await asyncio.sleep(0.15)  # the debt of "nonsense" is paid
+        await asyncio.sleep(0.35)  # the debt of "nonsense" is paid, and two more may be read
         assert len(said(peer)) == 4
         await asyncio.sleep(0.3)  # and that of a text of 9,000, which counts as three
         assert len(said(peer)) == 5
