@@ -76,7 +76,7 @@ class SessionLimits(Settings):
         ge=1,
         description="Text messages that are no frame, each 4 KiB one; more wait to be read.",
     )
-    control_burst: float = Field(100.0, ge=1, description="So many of them at once.")
+    control_burst: float = Field(50.0, ge=1, description="So many of them at once.")
     control_patience_s: float = Field(
         30.0, gt=0, description="Above control_per_s for so long closes with 1008."
     )

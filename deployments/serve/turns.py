@@ -11,7 +11,7 @@ from collections import OrderedDict
 from ingress.bucket import Bucket
 
 MOST_KEYS = 4096
-_BURST_S = 6.0  # of turns may be taken at once
+_BURST_S = 2.0  # of turns may be taken at once
 
 
 class Turns:

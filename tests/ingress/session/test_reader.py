@@ -122,7 +122,10 @@ async def test_who_repeats_refused_settings_is_let_go(
     assert peer.closed == (1008, "too many bad messages")
 
 
-async def test_a_burst_is_read_one_message_a_turn(world: World, peer: FakeTransport) -> None:
+async def test_a_burst_is_read_one_message_a_turn(
+    make_world: MakeWorld, peer: FakeTransport
+) -> None:
+    world = make_world(limits={"control_burst": 100})
     async with session(world, peer, Dialect.PLAIN):
         await settle()
         peer.come(*['{"type":"ping","t":1}'] * 100)
