@@ -15,6 +15,7 @@ GROUPS: dict[str, dict[str, Any]] = {
         "max_in_flight": 3,
         "max_frame_bytes": 1024,
         "max_control_bytes": 1024,
+        "control_burst": 1000,  # what a life says is read at once; rates have tests of their own
         "max_message_bytes": 2400,
         "max_frame_age_s": 2,
         "max_commands": 3,
