@@ -199,7 +199,7 @@ def _text_bomb() -> bytes:
     return picture[:head] + chunk * 480 + picture[head:]
 
 
-def _noise(side: int) -> bytes:
+def noise(side: int) -> bytes:
     """A JPEG whose PNG is as large as pixels allow."""
     noise = np.random.default_rng(1).integers(0, 256, (side, side, 3), np.uint8)
     return encoded(".jpg", noise, [cv2.IMWRITE_JPEG_QUALITY, 40])
@@ -213,7 +213,7 @@ def _posts(body: bytes, path: str = "/api/segment") -> Callable[[Attacker], None
 
 
 def _giant_results() -> Callable[[Attacker], None]:
-    giant = _noise(1800)
+    giant = noise(1800)
 
     def strike(attacker: Attacker) -> None:
         with attacker.client("v1", headers=[FORWARDED]) as client:
@@ -231,7 +231,7 @@ def _giant_results() -> Callable[[Attacker], None]:
 
 def _largest_results() -> Callable[[Attacker], None]:
     """As many as are taken, each as large as may be drawn of a stream's frame."""
-    picture = _noise(LARGE)
+    picture = noise(LARGE)
 
     def strike(attacker: Attacker) -> None:
         with attacker.client() as client:
@@ -301,7 +301,7 @@ ATTACKS: Mapping[str, Attack] = {
     "a view of 300,000 keys": Attack(1, _sends("plain", lambda: _say(_unknown_keys(300_000)))),
     "views of 3,800 keys": Attack(1, _sends("v1", lambda: _say(_unknown_keys(3_800)))),
     "pictures with 480 texts": Attack(4, _posts_of(_text_bomb)),
-    "pictures in loops": Attack(16, _posts_of(lambda: _noise(480))),
+    "pictures in loops": Attack(16, _posts_of(lambda: noise(480))),
     "fragments of a byte": Attack(1, lambda: _fragmented(b"\x6a")),
     "empty fragments": Attack(1, lambda: _fragmented(b"")),
     "bursts of get_stats": Attack(1, _sends("v1", lambda: _burst('{"type":"get_stats"}'))),

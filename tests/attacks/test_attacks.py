@@ -19,9 +19,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from ingress.settings import SessionLimits
-from tests.attacks.attackers import ATTACKS, attacked
+from tests.attacks.attackers import ATTACKS, LARGE, LARGEST, attacked, noise
 from tests.attacks.honest import Honest, Window
 from tests.faults.books import wait_until
+from tests.faults.raw_client import RawClient
 from tests.serve_app import ServeApp, serve_app
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(300)]
@@ -102,6 +103,27 @@ def test_all_attacks_together_cost_theirs(
 def lines_of(app: ServeApp) -> set[str]:
     """What was said, each line once, though the console repeats those of the files."""
     return {_PREFIX.sub("", line) for line in app.log().splitlines()}
+
+
+class SlowReader(RawClient):
+    """A client that takes ``READS_PER_S`` bytes a second, steadily."""
+
+    READS_PER_S = 128 * 1024
+
+    def _read_more(self) -> None:
+        super()._read_more()
+        time.sleep((1 << 16) / self.READS_PER_S)
+
+
+def test_a_steady_slow_reader_is_served(app: ServeApp, honest: Honest) -> None:
+    """Whoever takes longer for one result than the server waits for who takes nothing."""
+    with SlowReader(app.port, receive_buffer=1 << 16) as client:
+        client.say({"type": "update_viz", "settings": LARGEST})
+        client.frame(noise(LARGE))
+        began, said = time.monotonic(), ""
+        while said != "segmentation":
+            said = str(client.next_message()["type"])
+        assert time.monotonic() - began > SessionLimits().send_timeout_s
 
 
 def test_nobody_is_left_and_everybody_counted(app: ServeApp, honest: Honest) -> None:
