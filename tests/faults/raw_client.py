@@ -35,7 +35,7 @@ class Seen:
 
 
 class ConnectionEnded(Exception):
-    """FIN or RST came."""
+    """FIN or RST came, or a close frame where a message was expected."""
 
 
 class RawClient:
@@ -157,7 +157,11 @@ class RawClient:
         return first & 0x0F, self._take(size)
 
     def next_message(self) -> dict[str, object]:
-        """The next message: text as it is, of a v1 result the seqs; pings are answered."""
+        """The next message: text as it is, of a v1 result the seqs; pings are answered.
+
+        Raises:
+            ConnectionEnded: a close frame came instead, or nothing will.
+        """
         while True:
             opcode, payload = self.read()
             if opcode == TEXT:
@@ -166,6 +170,8 @@ class RawClient:
             if opcode == BINARY:
                 found = parse_result(payload)
                 return {"type": "result", "seq": found.seq, "frame_seq": found.frame_seq}
+            if opcode == CLOSE:
+                raise ConnectionEnded(int.from_bytes(payload[:2]), payload[2:])
             assert opcode == PING, opcode
             self.send(PONG, payload)
 
