@@ -164,26 +164,34 @@ class Crowd:
 
     def _replay(self, first: Message, receive: Receive) -> Receive:
         """A ``receive`` that begins with ``first``."""
-        read = [first]
+        unread = [first]
+        last = first
 
         async def replayed() -> Message:
-            return read.pop() if read else await self._piece(receive)
+            nonlocal last
+            last = unread.pop() if unread else await self._rest(last, receive)
+            return last
 
         return replayed
 
     async def _piece(self, receive: Receive) -> Message:
         """The next large piece of a body, or its end, or what came of it in ``hold_s``."""
-        message, body = await receive(), bytearray()
+        message: Message = {"type": "http.request", "body": b"", "more_body": True}
+        body = bytearray()
         with suppress(TimeoutError):
             async with asyncio.timeout(self._bounds.hold_s):
-                while message["type"] == "http.request":
-                    body += message.get("body", b"")
-                    if not message.get("more_body") or len(body) >= _BODY_PIECE_BYTES:
+                while message["type"] == "http.request" and message.get("more_body"):
+                    if len(body) >= _BODY_PIECE_BYTES:
                         break
                     message = await receive()  # uvicorn keeps what comes while nobody asks
+                    body += message.get("body", b"")
         if message["type"] != "http.request":
             return message
         return {**message, "body": bytes(body)}
+
+    async def _rest(self, first: Message, receive: Receive) -> Message:
+        """What comes behind ``first``: pieces of a body, or behind its last the client's end."""
+        return await (self._piece(receive) if first.get("more_body") else receive())
 
 
 async def _refuse(send: Send, kind: str, status: int, why: str) -> None:

@@ -12,12 +12,15 @@ Rules
    on, so the socket is not read; where there is, one passes, however large. Once there was none,
    the next ones pass when half of it is free, together: each time that the replica fetches what
    waits is a call of Ray's, whatever it carries.
-3. An end is passed on at once, and what waits before it.
+3. What the app sends waits here for the peer to take it, beside and not before what it says next:
+   a peer that sends a lot before it reads is read.
+4. An end is passed on at once, and what waits before it.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import Any
 
 from uvicorn._types import ASGISendEvent
@@ -35,6 +38,8 @@ class ReportingWebSocket(PatientWebSocket):
         super().__init__(*args, **kwargs)
         self._taken = self._reported = 0
         self._passed_on = self._read = 0
+        self._leaving: deque[tuple[ASGISendEvent, int]] = deque()
+        self._leaver: asyncio.Task[None] | None = None
         self._room = asyncio.Event()
 
     def handle_connect(self, event: Any) -> None:
@@ -61,13 +66,38 @@ class ReportingWebSocket(PatientWebSocket):
             self._read = read
             self._room.set()
         if message["type"] != "websocket.send":
+            if self._leaver is not None:
+                await asyncio.wait({self._leaver})
             await super().send(message)
         elif (size := _size_of(message)) is not None:
-            await super().send(message)
-            self._taken += size
-            if self._taken - self._reported >= REPORT_EVERY_BYTES:
-                self._reported = self._taken
-                self._put({"type": "websocket.receive", TAKEN: self._taken})
+            if self._leaving or not self.writable.is_set():
+                self._leave_later(message, size)
+            else:
+                await super().send(message)
+                self._has_left(size)
+
+    def _leave_later(self, message: ASGISendEvent, size: int) -> None:
+        self._leaving.append((message, size))
+        if self._leaver is None or self._leaver.done():
+            self._leaver = self.loop.create_task(self._leave())
+
+    async def _leave(self) -> None:
+        """Send what waits, as the peer takes it; the app lets no more than its window wait."""
+        while self._leaving:
+            message, size = self._leaving[0]
+            try:
+                await super().send(message)
+            except (OSError, RuntimeError):  # the peer has gone; receive says why
+                self._leaving.clear()
+                return
+            self._leaving.popleft()
+            self._has_left(size)
+
+    def _has_left(self, size: int) -> None:
+        self._taken += size
+        if self._taken - self._reported >= REPORT_EVERY_BYTES:
+            self._reported = self._taken
+            self._put({"type": "websocket.receive", TAKEN: self._taken})
 
     def _put(self, message: Any) -> None:
         super()._put(message)

@@ -254,8 +254,9 @@ LEFT: Message = {"type": "http.disconnect"}
     [
         ([(0, piece(b"whole", False))], [(0, piece(b"whole", False))]),
         ([(0, piece(b"a")), (0.1, piece(b"b", False))], [(0.1, piece(b"ab", False))]),
-        ([(0.8, piece(b"x"))] * 5, [(2.8, piece(b"xxx")), (5.2, piece(b"xx"))]),
+        ([(0.7, piece(b"x"))] * 5, [(2.0, piece(b"xx")), (4.0, piece(b"xxx"))]),
         ([(0, piece(bytes(300_000)))] * 2, [(0, piece(bytes(300_000)))] * 2),
+        ([(9, piece(b"late", False))], [(2, piece(b"")), (4, piece(b"")), (6, piece(b""))]),
         ([(0, piece(b"a")), (0.1, LEFT)], []),  # nobody is asked for who has gone
         ([(0, piece(b"", False)), (9, LEFT)], [(0, piece(b"", False)), (9, LEFT)]),
     ],

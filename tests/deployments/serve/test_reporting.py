@@ -97,3 +97,24 @@ async def test_an_end_does_not_wait_for_room() -> None:
             await asyncio.to_thread(client.close, 1000)
             assert len(await peer.ends()) == 1
             assert peer.seen[2]["text"] == "waits"
+
+
+async def test_a_peer_that_sends_before_it_reads_is_read() -> None:
+    """What waits for it to take stands in the way of nothing that it says."""
+    count = 3 * WINDOW_BYTES // 60_000
+
+    async def answer_and_read(receive: Receive, send: Send) -> None:
+        for _ in range(8):
+            await send({"type": "websocket.send", "bytes": bytes(1_000_000)})
+        for _ in range(count):
+            await receive()
+        await send({"type": "websocket.close", "code": 1000})
+
+    limits = {"send_timeout_s": SLACK_S}
+    async with uvicorn_with(answer_and_read, in_replica=False, limits=limits) as peer:
+        with await client_of(peer) as client:
+            burst = wire(TEXT, b"x" * 60_000) * count
+            await asyncio.to_thread(client.put, burst)
+            sizes = [len((await asyncio.to_thread(client.read))[1]) for _ in range(8)]
+            assert sizes == [1_000_000] * 8, "all of it comes, and before the end"
+            await peer.ends()
