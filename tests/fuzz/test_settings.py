@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 from collections.abc import Callable, Mapping
@@ -90,7 +91,7 @@ def changed(draw: Callable[..., Any], shipped: Any) -> Any:
         while True:
             key = draw(st.sampled_from(list(at) if isinstance(at, dict) else list(range(len(at)))))
             if not isinstance(at[key], dict | list) or not at[key] or draw(st.integers(0, 5)) == 0:
-                at[key] = draw(ODD)
+                at[key] = copy.deepcopy(draw(ODD))  # the next change may be in it
                 break
             at = at[key]
     return content

@@ -68,12 +68,22 @@ class ReturningClient:
         async with asyncio.timeout(PATIENCE_S):
             socket = await self.come_back()
             while self._owed:
-                await self.receive(socket)
+                await self._wait_a_while(socket)
         await socket.close()
         for abandoned in self._abandoned:
             async with asyncio.timeout(PATIENCE_S):
                 await abandoned.wait_closed()
             assert abandoned.close_code in (4002, 4201, 1006), abandoned.close_code
+
+    async def _wait_a_while(self, socket: ClientConnection) -> None:
+        """For a message, and send a frame where none comes: who waits for a mode is not idle."""
+        try:
+            async with asyncio.timeout(1):
+                await self.receive(socket)
+        except TimeoutError:
+            await self.send_frame(socket)
+        except ConnectionClosed as closed:
+            raise AssertionError(f"closed while it owed {self._owed}") from closed
 
     async def _cut(self, how: str) -> None:
         if how == "hello and go":
