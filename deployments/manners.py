@@ -23,7 +23,7 @@ from starlette.websockets import WebSocket
 from deployments.serve.middleware import PEER
 from ingress.admission.addresses import named
 from ingress.admission.gate import Gate, Knock
-from ingress.admission.refusal import Refused
+from ingress.admission.refusal import KEPT_OUT, Refused
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
@@ -52,6 +52,8 @@ class Manners:
         self._gate = gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if kept_out := (scope.get("extensions") or {}).get(KEPT_OUT):
+            self._gate().heard_of(kept_out)
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -79,7 +79,7 @@ class Service:
             self.authentication,
             self.tickets,
             self.named_peers,
-            lambda name: self.metrics.handshakes_rejected.labels(name).inc(),
+            lambda name, number: self.metrics.handshakes_rejected.labels(name).inc(number),
         )
         object.__setattr__(self, "gate", gate)
         object.__setattr__(self, "dispatchers", dispatchers)

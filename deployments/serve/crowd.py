@@ -6,7 +6,7 @@ charged for that, so it is kept small before it arises, in the server that clien
 
 Rules
 1. Of more than ``most`` POSTs under way, or half of them from one address, the next is answered
-   503 here. The app has places for fewer, and counts whom it refuses.
+   503 here. The app has places for fewer. Whom this keeps out the app counts, told by the next one.
 2. A POST that was refused or given up, and a connection that ended within ``_LIVED_S``, costs its
    address a turn, of which there are ``fruitless_per_s``; past it the next ones wait, and past
    ``_PATIENCE_S`` they are refused. For connections loopback is free.
@@ -29,14 +29,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.serve.turns import Turns
 from ingress.admission.addresses import Addresses, named
+from ingress.admission.refusal import KEPT_OUT, Refused
 
 _PATIENCE_S = 10.0
 _LIVED_S = 1.0
 _BODY_PIECE_BYTES = 256 * 1024
 _BAD = 400  # and above: statuses of what came to nothing
 
-_MANY_REQUESTS = "too many requests are under way; try again in a moment"
-_MANY_CONNECTIONS = "connections come and go faster than they may from here; try again in a moment"
+_REFUSED = {name: Refused(name) for name in ("requests", "connections")}
+_STATUS = {name: refused.refusal.status for name, refused in _REFUSED.items()}
+_BODY = {name: json.dumps(refused.body()).encode() for name, refused in _REFUSED.items()}
+_HEADERS = {name: list(refused.headers().items()) for name, refused in _REFUSED.items()}
 
 KeyOf = Callable[[Scope], str | None]
 
@@ -73,6 +76,7 @@ class Crowd:
         self._fruitless = {kind: Turns(bounds.fruitless_per_s) for kind in ("http", "websocket")}
         self._lanes = [asyncio.Semaphore(bounds.beside_streams) for _ in ("whole", "on its way")]
         self._streams = 0
+        self._kept_out: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -80,7 +84,7 @@ class Crowd:
         elif scope["type"] == "http" and scope.get("method") == "POST":
             await self._post(scope, receive, send)
         else:
-            await self._app(scope, receive, send)
+            await self._pass_on(scope, receive, send)
 
     # ------------------------------------------------------------------ connections
 
@@ -88,12 +92,12 @@ class Crowd:
         key, clock = self._key_of(scope), asyncio.get_running_loop().time
         if key is not None and not await self._turn_came("websocket", key):
             await receive()  # that it wants to come in
-            await _refuse(send, "websocket.http.response", 429, _MANY_CONNECTIONS)
+            await self._refuse(send, "websocket.http.response", "connections")
             return
         self._streams += 1
         began = clock()
         try:
-            await self._app(scope, receive, send)
+            await self._pass_on(scope, receive, send)
         finally:
             self._streams -= 1
             if key is not None and clock() - began >= _LIVED_S:
@@ -121,7 +125,7 @@ class Crowd:
 
         with self._place(key) as is_there:
             if not (is_there and await self._turn_came("http", key)):
-                await _refuse(send, "http.response", 503, _MANY_REQUESTS)
+                await self._refuse(send, "http.response", "requests")
                 return
             first = await self._piece(receive)
             if first["type"] == "http.request":  # else its client has gone
@@ -149,16 +153,16 @@ class Crowd:
     ) -> None:
         """Ask the app; where somebody streams, when ``lane`` has a place."""
         if not self._streams:
-            await self._app(scope, receive, send)
+            await self._pass_on(scope, receive, send)
             return
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 await lane.acquire()
         except TimeoutError:
-            await _refuse(send, "http.response", 503, _MANY_REQUESTS)
+            await self._refuse(send, "http.response", "requests")
             return
         try:
-            await self._app(scope, receive, send)
+            await self._pass_on(scope, receive, send)
         finally:
             lane.release()
 
@@ -193,13 +197,18 @@ class Crowd:
         """What comes behind ``first``: pieces of a body, or behind its last the client's end."""
         return await (self._piece(receive) if first.get("more_body") else receive())
 
+    async def _refuse(self, send: Send, kind: str, name: str) -> None:
+        """Answer with the row of that name; whoever is passed on next brings it to the app."""
+        self._kept_out[name] += 1
+        length = (b"content-length", str(len(_BODY[name])).encode())
+        said = [(key.encode(), value.encode()) for key, value in _HEADERS[name]]
+        headers = [(b"content-type", b"application/json"), length, *said]
+        await send({"type": f"{kind}.start", "status": _STATUS[name], "headers": headers})
+        await send({"type": f"{kind}.body", "body": _BODY[name]})
 
-async def _refuse(send: Send, kind: str, status: int, why: str) -> None:
-    body = json.dumps({"error": {"code": "OVERLOADED", "message": why}}).encode()
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-        (b"retry-after", b"5"),
-    ]
-    await send({"type": f"{kind}.start", "status": status, "headers": headers})
-    await send({"type": f"{kind}.body", "body": body})
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._kept_out:
+            told = {**(scope.get("extensions") or {}), KEPT_OUT: dict(self._kept_out)}
+            scope = {**scope, "extensions": told}
+            self._kept_out.clear()
+        await self._app(scope, receive, send)

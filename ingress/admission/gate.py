@@ -26,7 +26,7 @@ from ingress.admission.principals import (
     is_operator,
 )
 from ingress.admission.quotas import Quotas
-from ingress.admission.refusal import Refused
+from ingress.admission.refusal import REFUSALS, Refused
 from ingress.admission.requests import Requests
 from ingress.admission.tickets import PREFIX, TicketBook, hash_ticket, new_ticket
 from ingress.policy import Admission
@@ -78,9 +78,9 @@ class Gate:
         authentication: Authentication | None,
         tickets: TicketBook | None,
         named_peers: Callable[[], bool] | None,
-        count: Callable[[str], None],
+        count: Callable[[str, int], None],
     ) -> None:
-        """``authentication`` None: nobody is asked. ``count`` is told the name of each refusal."""
+        """``authentication`` None: nobody is asked. ``count`` is told of refusals."""
         self.quotas = Quotas(settings)
         self._requests = Requests(http)
         self.on_loopback = is_loopback(listens_on)
@@ -100,9 +100,15 @@ class Gate:
         try:
             yield
         except Refused as refused:
-            self._count(refused.refusal.name)
+            self._count(refused.refusal.name, 1)
             log.warning(refused.refusal.line, refused.words)
             raise
+
+    def heard_of(self, kept_out: Mapping[str, int]) -> None:
+        """The server in front has kept out so many, by the names of their refusals."""
+        for name, number in kept_out.items():
+            self._count(name, number)
+            log.warning(REFUSALS[name].line, f"{number} in front of Serve")
 
     def caller(self, knock: Knock) -> Caller:
         """Where a request comes from."""

@@ -15,6 +15,9 @@ from types import MappingProxyType
 from ingress.disconnects import Disconnect
 from ingress.wire.words import ErrorCode
 
+# A scope's extension by which the server in front says how many it has kept out, by their rows.
+KEPT_OUT = "segstream.kept_out"
+
 _RETRY_S = 5
 
 
@@ -61,6 +64,11 @@ _ROWS = (
     _full("address_sessions", 429, "this address has as many sessions as it may; end one"),
     _full("address_ungreeted", 429, "this address has too many connections without a hello"),
     _full("principal_sessions", 429, "this principal has as many sessions as it may; end one"),
+    _full(
+        "connections",
+        429,
+        "connections come and go faster than they may from here; try again in a moment",
+    ),
     _full("address_requests", 429, "this address has too many requests under way; await some"),
     _full(
         "pictures", 429, "pictures come faster than they may from here; a stream has no such rate"

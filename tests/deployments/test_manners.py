@@ -13,6 +13,7 @@ from starlette.types import Message, Receive, Scope, Send
 from deployments.manners import HEADERS, Manners, knock_of
 from deployments.serve.middleware import PEER
 from ingress.admission.gate import Gate
+from ingress.admission.refusal import KEPT_OUT
 from ingress.policy import Admission
 from ingress.settings import Http
 
@@ -24,7 +25,7 @@ class Behind:
         self.asked: list[str] = []
         self.counted = Counter[str]()
         admission = Admission.model_validate(settings)
-        count = lambda name: self.counted.update([name])  # noqa: E731
+        count = lambda name, number: self.counted.update({name: number})  # noqa: E731
         gate = Gate(admission, Http(max_requests=1), listens_on, None, None, None, count)
         self.manners = Manners(self._routes, lambda: gate)
 
@@ -50,6 +51,17 @@ class Behind:
         await self.manners(scope, receive, send)
         found = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
         return sent[0]["status"], found, b"".join(m.get("body", b"") for m in sent[1:])
+
+
+async def test_whom_the_server_in_front_kept_out_is_counted_with_the_next() -> None:
+    behind = Behind()
+    scope = {"type": "websocket", "path": "/ws", "extensions": {KEPT_OUT: {"connections": 3}}}
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None: ...
+
+    behind.manners._app = app
+    await behind.manners(scope, app, app)  # type: ignore[arg-type]
+    assert behind.counted == {"connections": 3}
 
 
 async def test_every_answer_is_strict_with_browsers() -> None:

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.serve.crowd import Bounds, Crowd, address_key
 from ingress.admission.addresses import Addresses
-from ingress.admission.refusal import Refused
+from ingress.admission.refusal import KEPT_OUT, Refused
 from tests.virtual_time import VirtualTimeLoop
 
 T = TypeVar("T")
@@ -170,7 +170,7 @@ def test_past_its_patience_a_connection_is_refused_and_another_address_is_not() 
         assert len(refused) == 200 - 20 - 101
         start, body = refused[0]
         assert (start["type"], start["status"]) == ("websocket.http.response.start", 429)
-        assert json.loads(body["body"])["error"]["code"] == "OVERLOADED"
+        assert json.loads(body["body"]) == Refused("connections").body()
 
     on_virtual_time(flood)
 
@@ -277,3 +277,25 @@ def test_a_body_is_passed_on_in_large_pieces_or_now_and_then(
     on_virtual_time(ask)  # whose clock begins at 1000
     assert [message for _, message in seen] == [message for _, message in passed_on]
     assert [at for at, _ in seen] == pytest.approx([at for at, _ in passed_on])
+
+
+def test_whom_it_keeps_out_the_app_hears_of_with_the_next() -> None:
+    heard: list[object] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        heard.append(scope.get("extensions"))
+        await asyncio.sleep(1)
+
+    async def flood() -> None:
+        crowd = door(app, most=1)
+        staying = asyncio.create_task(status_of(crowd, post()))
+        await asyncio.sleep(0.5)
+        for _ in range(3):
+            await status_of(crowd, post())
+        await staying
+        stream = {"type": "websocket", "extensions": {"other": {}}}
+        await crowd(stream, receive, send)
+        await crowd(post(), receive, send)
+
+    on_virtual_time(flood)
+    assert heard == [None, {"other": {}, KEPT_OUT: {"requests": 3}}, None]

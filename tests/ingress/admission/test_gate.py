@@ -61,7 +61,7 @@ class Door:
             Tokens([(SHA256, "ada")]) if signing else None,
             self.book,
             None,
-            lambda name: self.counted.update([name]),
+            lambda name, number: self.counted.update({name: number}),
         )
 
     async def meet(self, *offered: str, peer: str = "127.0.0.1", **headers: str) -> Visitor:
@@ -327,3 +327,15 @@ def test_a_request_that_finds_no_place_is_counted() -> None:
     with door.gate.request(caller):
         pass
     assert door.counted == {"address_requests": 1}
+
+
+def test_whom_the_server_in_front_has_kept_out_is_counted_and_said(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    door = Door()
+    door.gate.heard_of({"connections": 7, "requests": 2})
+    assert door.counted == {"connections": 7, "requests": 2}
+    assert [record.getMessage() for record in caplog.records] == [
+        "a client is kept out (connections): 7 in front of Serve",
+        "a client is kept out (requests): 2 in front of Serve",
+    ]
