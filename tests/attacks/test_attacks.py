@@ -136,3 +136,4 @@ def test_nobody_is_left_and_everybody_counted(app: ServeApp, honest: Honest) -> 
     patience_s = SessionLimits().control_patience_s + 45
     wait_until(balanced, "the honest alone are left", patience_s)
     assert app.metric("segstream_unhandled_exceptions_total") == 0
+    assert app.metric("segstream_ws_handshakes_rejected_total", reason="requests") > 64, "in front"
