@@ -67,23 +67,21 @@ class ReturningClient:
             await self._cut(self._rng.choice(CUTS))
         async with asyncio.timeout(PATIENCE_S):
             socket = await self.come_back()
-            while self._owed:
-                await self._wait_a_while(socket)
+            await self._settle(socket)
         await socket.close()
         for abandoned in self._abandoned:
             async with asyncio.timeout(PATIENCE_S):
                 await abandoned.wait_closed()
             assert abandoned.close_code in (4002, 4201, 1006), abandoned.close_code
 
-    async def _wait_a_while(self, socket: ClientConnection) -> None:
-        """For a message, and send a frame where none comes: who waits for a mode is not idle."""
+    async def _settle(self, socket: ClientConnection) -> None:
+        """Hear all that is owed."""
         try:
-            async with asyncio.timeout(1):
+            while self._owed:
                 await self.receive(socket)
-        except TimeoutError:
-            await self.send_frame(socket)
         except ConnectionClosed as closed:
-            raise AssertionError(f"closed while it owed {self._owed}") from closed
+            heard = self._welcome and self._welcome.last_request
+            raise AssertionError(f"closed while it owed {self._owed}, of {heard}") from closed
 
     async def _cut(self, how: str) -> None:
         if how == "hello and go":
@@ -134,7 +132,8 @@ class ReturningClient:
             self.resumes += 1
         if confirm:
             await socket.send(json.dumps({"type": "ack", "seq": self._last_seq}))
-            await self._ask_again(socket, welcome.last_request)
+        # Before it asks for anything else: what was not read of the last connection is lost.
+        await self._ask_again(socket, welcome.last_request)
         return socket
 
     def _check_settings(self, welcome: Welcome) -> None:
