@@ -205,9 +205,10 @@ class Http(Settings):
     )
     pictures_burst: float = Field(60.0, ge=1, description="So many of them at once.")
     beside_streams: int = Field(
-        2,
+        1,
         ge=1,
-        description="POSTs passed on at once by one server while anybody streams to it.",
+        description="POSTs passed on at once by one server while anybody streams to it, and twice as "
+        "many that are still on their way. Each place rests for as long as it was used.",
     )
     fruitless_per_s: float = Field(
         5.0,

@@ -28,7 +28,7 @@ def on_virtual_time(act: Callable[[], Awaitable[T]]) -> T:
         return runner.run(acted())
 
 
-def door(app: ASGIApp, *, most: int = 1000, beside_streams: int = 2, per_s: float = 10) -> Crowd:
+def door(app: ASGIApp, *, most: int = 1000, beside_streams: int = 1, per_s: float = 10) -> Crowd:
     bounds = Bounds(most, beside_streams, fruitless_per_s=per_s, hold_s=2)
     return Crowd(app, bounds, lambda scope: scope.get("key"))
 
@@ -176,16 +176,20 @@ def test_past_its_patience_a_connection_is_refused_and_another_address_is_not() 
 
 
 def test_beside_a_stream_a_few_posts_are_passed_on_at_once() -> None:
-    async def flood() -> tuple[int, int]:
-        alone, crowded = App(takes_s=0.1), App(takes_s=0.1)
-        crowd = door(alone)
+    async def flood(takes_s: float, streams: int) -> tuple[int, float]:
+        """The most that were asked at once, and how long all ten took."""
+        app = App(takes_s=takes_s)
+        crowd = door(app, beside_streams=2)
+        crowd._streams = streams
+        began = now()
         await asyncio.gather(*(crowd(post(), receive, send) for _ in range(10)))
-        crowd = door(crowded)
-        crowd._streams = 1
-        await asyncio.gather(*(crowd(post(), receive, send) for _ in range(10)))
-        return alone.most, crowded.most
+        return app.most, now() - began
 
-    assert on_virtual_time(flood) == (10, 2)
+    assert on_virtual_time(lambda: flood(0.1, streams=0)) == (10, pytest.approx(0.1))
+    # Each place is used five times, and between them it rests for as long.
+    assert on_virtual_time(lambda: flood(0.1, streams=1)) == (2, pytest.approx(0.9))
+    # But never longer than a quarter of a second.
+    assert on_virtual_time(lambda: flood(1.0, streams=1)) == (2, pytest.approx(6.0))
 
 
 def test_who_drips_keeps_nobody_out_who_does_not() -> None:
