@@ -207,8 +207,8 @@ class Http(Settings):
     beside_streams: int = Field(
         1,
         ge=1,
-        description="POSTs passed on at once by one server while anybody streams to it, and twice as "
-        "many that are still on their way. Each place rests for as long as it was used.",
+        description="POSTs passed on at once by one server while anybody streams to it, and twice "
+        "as many that are still on their way. Each place rests for as long as it was used.",
     )
     fruitless_per_s: float = Field(
         5.0,
