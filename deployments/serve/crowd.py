@@ -1,8 +1,9 @@
 """What of a crowd is passed on to Serve, whose way costs more than most of what is asked for.
 
-By way of Serve's proxy a POST of a small picture costs 17 ms of two processes and one of 3.8 MB 40,
-a connection 20 to 30, a refusal not much less: more than a frame of a stream. No turn of the
-segmenters is charged for that, so it is kept small before it arises, in the server that clients connect to.
+By way of Serve's proxy a POST of a small picture costs 17 ms of two processes and one of 3.8 MB
+40, a connection 20 to 30, a refusal not much less: more than a frame of a stream. No turn of the
+segmenters is charged for that, so it is kept small before it arises, in the server that clients
+connect to.
 
 Rules
 1. Of more than ``most`` POSTs under way, or half of them from one address, the next is answered
