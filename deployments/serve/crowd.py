@@ -14,8 +14,8 @@ Rules
 3. A body is passed on in large pieces, or what came of it in ``hold_s``: each piece that the app
    reads is a call of Ray's, however small.
 4. While somebody streams, ``beside_streams`` POSTs are passed on at once, and twice as many more
-   that are still on their way: who drips keeps nobody out who does not. A place that was used stays
-   free for as long as the POST took, ``_REST_S`` at most: the busier the machine is, the more of it
+   that are still on their way: who drips keeps nobody out who does not. A place that was used rests
+   for as long as the POST took, ``_REST_S`` at most: the busier the machine is, the more of it
    is left to the streams.
 """
 
